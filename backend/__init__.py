@@ -1,0 +1,1 @@
+"""Everything pgtui knows of PostgreSQL and its tools, without a user interface."""
