@@ -1,0 +1,1 @@
+"""The few ideas that every room is made of."""

@@ -1,0 +1,143 @@
+"""Verdicts: pure functions of a view's rows, its thresholds and a target's own limits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.core.declare import Column, Health, Verdict, View
+from backend.core.errors import unknown
+from backend.core.show import show
+from backend.core.target import Limits
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The health of one row, why, and the health of its cells that are not OK."""
+
+    health: Health
+    sentence: str = ""
+    cells: Mapping[str, Health] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a whole view, and the findings by row key for rows that are not OK."""
+
+    overall: Verdict
+    findings: Mapping[Key, Finding] = field(default_factory=dict)
+
+    def of(self, key: Key) -> Finding:
+        """The finding for a row."""
+        return self.findings.get(key, FINE)
+
+
+FINE = Finding(Health.OK)
+NOTHING = Judgement(Verdict(Health.OK, ""))
+
+
+def judge(view: View[Any], rows: Sequence[Any], limits: Limits | None = None) -> Judgement:
+    """Judge every row and the whole; the worst finding speaks for the view."""
+    limits = limits or Limits()
+    check_limits(view, limits)
+    findings: dict[Key, Finding] = {}
+    for row in rows:
+        found = _judge_row(view, row, limits)
+        if found.health is not Health.OK and not _silenced(view, row, limits):
+            findings[view.key(row)] = found
+    return Judgement(_overall(view, rows, findings), findings)
+
+
+def check_limits(view: View[Any], limits: Limits) -> None:
+    """Raise a usage error when the inventory sets limits on a column that the view does not have."""
+    known = {c.name for c in view.columns}
+    for name in limits.columns:
+        if name not in known:
+            raise unknown(f"column of {view.name} (in the inventory's check table)", name, known)
+
+
+def _judge_row(view: View[Any], row: Any, limits: Limits) -> Finding:
+    cells: dict[str, Health] = {}
+    said: list[tuple[Health, str]] = []
+    for column in view.columns:
+        warn, crit = limits.columns.get(column.name, (column.col.warn, column.col.crit))
+        if warn is None and crit is None:
+            continue
+        value = getattr(row, column.name)
+        health = column.judge(value, warn, crit)
+        if health is not Health.OK:
+            cells[column.name] = health
+            said.append((health, f"{column.title.lower()} {show(column, value)}"))
+    if view.verdict and (own := view.verdict(row)):
+        said.append((own.health, own.sentence))
+    if not said:
+        return FINE
+    worst = max(health for health, _ in said)
+    return Finding(worst, "; ".join(s for h, s in said if h is worst), cells)
+
+
+def _silenced(view: View[Any], row: Any, limits: Limits) -> bool:
+    """Whether the inventory is silent about the row: `column=value`, or just the value of a key column."""
+    names = {c.name: str(getattr(row, c.name)) for c in view.columns}
+    keys = {str(part) for part in view.key(row)}
+    return any(_matches(rule, names, keys) for rule in limits.silenced)
+
+
+def _matches(rule: str, values: Mapping[str, str], keys: set[str]) -> bool:
+    name, equals, value = rule.partition("=")
+    return values.get(name) == value if equals else rule in keys
+
+
+def _overall(view: View[Any], rows: Sequence[Any], findings: Mapping[Key, Finding]) -> Verdict:
+    whole = view.overall(rows) if view.overall else None
+    if not findings:
+        return whole or Verdict(Health.OK, _fine(view, rows))
+    worst = max(f.health for f in findings.values())
+    if whole and whole.health > worst:
+        return whole
+    bad = [(key, f) for key, f in findings.items() if f.health is worst]
+    key, first = bad[0]
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return Verdict(worst, f"{' '.join(str(k) for k in key if k is not None)}: {first.sentence}{more}")
+
+
+def _fine(view: View[Any], rows: Sequence[Any]) -> str:
+    return view.empty if not rows else f"{len(rows)} row{'s' if len(rows) != 1 else ''}, nothing to report"
+
+
+def perfdata(view: View[Any], rows: Sequence[Any], limits: Limits) -> dict[str, dict[str, Any]]:
+    """The judged columns' values by label, each with unit and thresholds, as monitoring systems plot them."""
+    data: dict[str, dict[str, Any]] = {}
+    for column in view.columns:
+        warn, crit = limits.columns.get(column.name, (column.col.warn, column.col.crit))
+        if warn is None and crit is None:
+            continue
+        for row in rows:
+            label = "_".join([column.name, *(str(k) for k in view.key(row) if k is not None)])
+            data[label] = {
+                "value": plain_number(getattr(row, column.name)),
+                "unit": unit_of(column),
+                "warn": plain_number(warn),
+                "crit": plain_number(crit),
+            }
+    return data
+
+
+def plain_number(value: Any) -> float | int | None:
+    """A number as monitoring systems want it: durations in seconds."""
+    with contextlib.suppress(AttributeError):
+        return float(value.total_seconds())
+    return value if isinstance(value, (int, float)) else None
+
+
+def unit_of(column: Column) -> str:
+    """The unit of a column as Nagios writes it: s, B, % or nothing."""
+    from datetime import timedelta
+
+    if column.type is timedelta:
+        return "s"
+    return {"bytes": "B", "percent": "%"}.get(column.col.unit, "")
