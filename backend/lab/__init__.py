@@ -1,0 +1,1 @@
+"""The lab: a private sandbox of real servers, for demonstration and for tests."""
