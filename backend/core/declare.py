@@ -115,10 +115,14 @@ class Column:
         """The health of a value under these thresholds; no value is no finding."""
         if value is None:
             return Health.OK
-        beyond = (lambda limit: value <= limit) if self.col.low else (lambda limit: value >= limit)
-        if crit is not None and beyond(crit):
+        if self._beyond(value, crit):
             return Health.CRITICAL
-        return Health.WARNING if warn is not None and beyond(warn) else Health.OK
+        return Health.WARNING if self._beyond(value, warn) else Health.OK
+
+    def _beyond(self, value: Any, limit: Threshold | None) -> bool:
+        if limit is None:
+            return False
+        return bool(value <= limit if self.col.low else value >= limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ class Param:
             return parse_bool(text)
         if issubclass(self.type, (Interval, Size)):
             return self.type.parse(text)
-        return self.type(text)
+        return _MAKERS[self.type](text)
 
     def _word(self, text: str) -> str:
         if text not in self.words:
@@ -208,6 +212,9 @@ class Param:
         if isinstance(value, bool):
             return "true" if value else "false"
         return str(value)
+
+
+_MAKERS: Mapping[type, Callable[[str], Any]] = {str: str, int: int, float: float}
 
 
 def parse_bool(text: str) -> bool:
@@ -272,7 +279,7 @@ class View(Generic[R]):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns in the order of the row's fields."""
-        return columns_of(self.row)
+        return columns_of(self.row)  # type: ignore[arg-type]
 
     @cached_property
     def key_columns(self) -> tuple[Column, ...]:
@@ -454,10 +461,9 @@ def rooms() -> tuple[Room, ...]:
     """All rooms in the order of the navigation; imports each room's package, not its views."""
     import backend
 
-    names = [
-        m.name for m in pkgutil.iter_modules(backend.__path__) if m.ispkg and m.name not in ("core", "lab")
-    ]
-    found = [importlib.import_module(f"backend.{name}").ROOM for name in names]
+    names = [m.name for m in pkgutil.iter_modules(backend.__path__) if m.ispkg]
+    packages = [importlib.import_module(f"backend.{n}") for n in names if n not in ("core", "lab")]
+    found: list[Room] = [p.ROOM for p in packages if hasattr(p, "ROOM")]
     return tuple(sorted(found, key=lambda r: (r.order, r.name)))
 
 

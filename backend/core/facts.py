@@ -94,7 +94,7 @@ class Needs:
     def _extension(self, facts: Facts, name: str, least: tuple[int, ...]) -> str:
         found = facts.extensions.get(name)
         if found is None:
-            return f"the extension {name} is not in database {facts.database}; CREATE EXTENSION {name} installs it"
+            return f"database {facts.database} has no extension {name}; CREATE EXTENSION {name} installs it"
         if found.version < least:
             wanted = ".".join(str(n) for n in least)
             return f"extension {name} is {found.version_text} here; {wanted} or newer is needed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -24,7 +25,7 @@ def config_folder() -> Path:
 def runtime_folder() -> Path:
     """Sockets of control connections and forwards; short, since a socket's path is at most 107 bytes."""
     given = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(given) / "pgtui" if given else Path(f"/tmp/pgtui-{os.getuid()}")
+    return Path(given) / "pgtui" if given else Path(tempfile.gettempdir()) / f"pgtui-{os.getuid()}"
 
 
 def private(folder: Path) -> Path:

@@ -43,7 +43,7 @@ class Interval(str):
 
     @property
     def approximate(self) -> timedelta:
-        """The length for showing and comparing here; months count 30 days, years 365.25, as PostgreSQL does."""
+        """The length for showing and comparing here; a month is 30 days, a year 365.25, as in PostgreSQL."""
         seconds = 0.0
         for number, unit in _PART.findall(self):
             seconds += float(number) * _unit_seconds(unit.lower())

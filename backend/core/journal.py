@@ -1,0 +1,106 @@
+"""The journal of unfinished runs: what a killed pgtui had been doing, for the next start to tell.
+
+An entry is a file of its own, written and fsynced before each step, removed when the run has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backend.core.folders import private, state_folder
+
+
+@dataclass(slots=True)
+class Entry:
+    """One run: what was confirmed, how far it came, and how each finished step would be undone."""
+
+    action: str
+    target: str
+    subject: str
+    params: Mapping[str, str]
+    steps: list[str]
+    undo: list[str | None]
+    done: int = 0
+    program: str | None = None
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    pid: int = field(default_factory=os.getpid)
+    born: str = ""
+    machine: str = field(default_factory=socket.gethostname)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the pgtui that wrote it still runs."""
+        return (
+            self.machine == socket.gethostname() and bool(self.born) and process_birth(self.pid) == self.born
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        step = f"step {self.done + 1} of {len(self.steps)}" if self.done < len(self.steps) else "the end"
+        return (
+            f"{self.action} on {self.target} ({self.subject}), started {self.started_at}, stopped at {step}"
+        )
+
+
+class Journal:
+    """The entries under the user's state folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or state_folder() / "journal"
+
+    def write(self, entry: Entry) -> None:
+        """Put the entry on the disk, whole, before the next step runs."""
+        entry.born = entry.born or process_birth(entry.pid)
+        private(self.folder)
+        path = self._path(entry.id)
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(asdict(entry), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(self.folder)
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a run that has ended."""
+        self._path(entry.id).unlink(missing_ok=True)
+
+    def unfinished(self) -> list[Entry]:
+        """The runs whose pgtui is gone, oldest first."""
+        entries = [e for path in sorted(self.folder.glob("*.json")) if (e := _read(path)) and not e.alive]
+        return sorted(entries, key=lambda e: e.started_at)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def process_birth(pid: int) -> str:
+    """When a process started, in the kernel's clock ticks; empty when there is none. Tells a reused pid."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        return Entry(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
