@@ -10,6 +10,7 @@ matters. Values are read by the column's type: `age>5min`, `size>=10MB`, `share<
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -240,7 +241,7 @@ def _typed(column: Column, text: str) -> Any:
 
 def _is(column: Column, *types: type) -> bool:
     # A column of Literal words has no class.
-    return isinstance(column.type, type) and issubclass(column.type, types)
+    return inspect.isclass(column.type) and issubclass(column.type, types)
 
 
 def _length(text: str) -> timedelta:

@@ -1,0 +1,1 @@
+"""Widgets that know nothing of PostgreSQL and fetch nothing: they show what they are given."""
