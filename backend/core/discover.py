@@ -9,8 +9,9 @@ from psycopg.rows import dict_row
 from backend.core.connection import Connection, behind_pooler
 from backend.core.facts import Facts, Installed
 
-# An implementation of pgtui's own marks itself by a function pgtui_version() in its schema, whose comment
-# is `pgtui NAME VERSION`.
+# An implementation of pgtui's own marks itself by a function pgtui_NAME_version() in its schema, whose body
+# is `SELECT VERSION`. Anybody may create a function of that name, so only those of a superuser, of the
+# database's owner or of the user count: what is found here is called with the DBA's rights.
 _FACTS = b"""
 SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_num,
        pg_catalog.current_setting('server_version') AS version,
@@ -25,10 +26,16 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS vers
        ARRAY(SELECT ARRAY[e.extname::pg_catalog.text, e.extversion, n.nspname::pg_catalog.text]
                FROM pg_catalog.pg_extension e
                JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace) AS extensions,
-       ARRAY(SELECT ARRAY[pg_catalog.obj_description(p.oid, 'pg_proc'), n.nspname::pg_catalog.text]
+       ARRAY(SELECT ARRAY[p.proname::pg_catalog.text, p.prosrc, n.nspname::pg_catalog.text]
                FROM pg_catalog.pg_proc p
                JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-              WHERE p.proname = 'pgtui_version') AS own,
+               JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+              WHERE p.proname ~ '^pgtui_[a-z]+_version$'
+                AND (r.rolsuper
+                     OR r.rolname = current_user
+                     OR r.oid = (SELECT datdba
+                                   FROM pg_catalog.pg_database
+                                  WHERE datname = pg_catalog.current_database()))) AS own,
        ARRAY(SELECT datname::pg_catalog.text
                FROM pg_catalog.pg_database
               WHERE datallowconn
@@ -66,11 +73,11 @@ def _extensions(found: list[Any]) -> dict[str, Installed]:
 
 
 def _installed(found: list[Any]) -> dict[str, Installed]:
-    marked = [(str(mark or "").split(), schema) for mark, schema in found]
     return {
-        words[1]: Installed(words[1], version_tuple(words[2]), schema, own=True)
-        for words, schema in marked
-        if len(words) == 3 and words[0] == "pgtui"
+        function.split("_")[1]: Installed(
+            function.split("_")[1], version_tuple(body.strip().rpartition(" ")[2]), schema, own=True
+        )
+        for function, body, schema in found
     }
 
 

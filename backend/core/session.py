@@ -127,7 +127,7 @@ class Session:
         self, row: type[T], query: Query, *params: Any, **identifiers: str | sql.Composable
     ) -> list[T]:
         """The query's rows as `row`s, named columns to fields; batched with what else is asked now."""
-        await self._ready()
+        await self.ready()
         answer: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
         statement = query.compose(self.facts, identifiers)
         self._pending.append(_Request(row, statement, params, answer))
@@ -151,7 +151,8 @@ class Session:
 
     # -- connecting ------------------------------------------------------------------------------
 
-    async def _ready(self) -> None:
+    async def ready(self) -> None:
+        """Connect again if need be, not more often than the back-off allows."""
         if self.connected:
             return
         if time.monotonic() < self._next_attempt and self._down:

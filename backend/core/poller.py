@@ -1,0 +1,276 @@
+"""Feeds: views being watched. Polled while someone looks, silent otherwise.
+
+What is due at the same moment is asked in the same tick, so that the session sends it in one round trip.
+A feed never has two collections at once; when one fails or does not come back its rows stay, marked with
+the reason and their age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Protocol
+
+from backend.core.declare import View
+from backend.core.errors import PgtuiError, Unreachable
+from backend.core.facts import Facts, Query
+from backend.core.judge import Key, judge
+from backend.core.snapshot import Snapshot
+from backend.core.target import Target
+
+# A statement may take this share of the server's time at most; slower ones are asked less often.
+SHARE = 0.05
+LONGEST_PAUSE = 60.0
+PULSE_EVERY = 10.0
+
+Listener = Callable[[Snapshot], None]
+
+
+class Source(Protocol):
+    """What the poller asks: a session, or in tests something that answers like one."""
+
+    target: Target
+
+    @property
+    def facts(self) -> Facts: ...  # noqa: D102
+
+    async def ready(self) -> None: ...  # noqa: D102
+
+    def retry_now(self) -> None: ...  # noqa: D102
+
+    async def refresh_facts(self) -> Facts: ...  # noqa: D102
+
+    async def fetch(self, row: type[Any], query: Query, *params: Any) -> list[Any]: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The counters of the last good collection, by row key, and when it was."""
+
+    at: float
+    counters: Mapping[Key, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Whether the server is in recovery: a change means that it was promoted or replaced."""
+
+    standby: bool
+
+
+PULSE = Query("SELECT pg_catalog.pg_is_in_recovery() AS standby")
+
+
+class Feed:
+    """One view with its parameters, watched by any number of listeners."""
+
+    def __init__(self, poller: Poller, view: View[Any], params: Mapping[str, Any]) -> None:
+        self.view = view
+        self.params = params
+        self.snapshot = Snapshot(view)
+        self.every = view.every
+        self.listeners: list[Listener] = []
+        self.due = 0.0
+        self.began: float | None = None
+        self._failures = 0
+        self._sample: _Sample | None = None
+        self._poller = poller
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self.listeners)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Tell the listener each snapshot from now on, the present one at once; returns how to stop."""
+        self.listeners.append(listener)
+        if not self.snapshot.loading:
+            listener(self.snapshot)
+        self.due = min(self.due, self._poller.now() if self._is_old() else self.due)
+        self._poller.wake()
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self.listeners.remove(listener)
+
+        return stop
+
+    def refresh(self) -> None:
+        """Ask again as soon as possible."""
+        self._failures, self.due = 0, 0.0
+        self._poller.wake()
+
+    async def collect(self) -> None:
+        """Ask the view once and tell the listeners what came of it."""
+        self.began = began = self._poller.now()
+        try:
+            snapshot = await self._ask(began)
+            self._failures = 0
+        except PgtuiError as e:
+            self._failures += 1
+            snapshot = replace(self.snapshot, error=e)
+        finally:
+            self.began = None
+        self._plan_next(began, snapshot)
+        self._tell(snapshot)
+
+    def watch_out(self, now: float) -> None:
+        """Mark the rows stale when the running collection is two intervals late."""
+        if self.began is None or self.snapshot.error or now - self.began < 2 * self.every:
+            return
+        late = Unreachable(f"no answer for {now - self.began:.0f} s")
+        self._tell(replace(self.snapshot, error=late))
+
+    async def _ask(self, began: float) -> Snapshot:
+        source = self._poller.source
+        await source.ready()
+        if missing := self.view.needs.missing(source.facts):
+            return Snapshot(self.view, missing=missing)
+        rows = tuple(await self.view.fn(source, **self.params))
+        now = self._poller.now()
+        rates = self._rates(rows, now)
+        judgement = judge(self.view, rows, source.target.limits(self.view.name))
+        return Snapshot(self.view, rows, datetime.now(UTC), now - began, judgement, rates)
+
+    def _rates(self, rows: tuple[Any, ...], now: float) -> Mapping[Key, Mapping[str, float | None]]:
+        columns = [c.name for c in self.view.columns if c.col.rate]
+        if not columns:
+            return {}
+        counters = {self.view.key(r): {c: getattr(r, c) for c in columns} for r in rows}
+        last, self._sample = self._sample, _Sample(now, counters)
+        if last is None or now <= last.at:
+            return {}
+        return {
+            key: {
+                c: _rate(last.counters.get(key, {}).get(c), value, now - last.at) for c, value in of.items()
+            }
+            for key, of in counters.items()
+        }
+
+    def _plan_next(self, began: float, snapshot: Snapshot) -> None:
+        pause = self.every
+        if snapshot.error is not None and not isinstance(snapshot.error, Unreachable):
+            pause = min(LONGEST_PAUSE, self.every * 2**self._failures)
+        elif snapshot.seconds * (1 / SHARE) > self.every:
+            pause = min(LONGEST_PAUSE, snapshot.seconds / SHARE)
+        self.due = began + pause
+
+    def _is_old(self) -> bool:
+        at = self.snapshot.collected_at
+        return at is None or (datetime.now(UTC) - at).total_seconds() >= self.every
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        for listener in list(self.listeners):
+            listener(snapshot)
+
+
+def _rate(before: float | None, after: float | None, seconds: float) -> float | None:
+    """The change per second; None without two samples, or when the counter was reset between them."""
+    if before is None or after is None or after < before:
+        return None
+    return (after - before) / seconds
+
+
+@dataclass(slots=True)
+class Poller:
+    """Collects the feeds of one target that somebody watches.
+
+    `changed` is called when the facts have changed: a promotion, another server, a new extension.
+    """
+
+    source: Any
+    changed: Callable[[Facts], None] = lambda facts: None
+    now: Callable[[], float] = monotonic
+    paused: bool = False
+    _feeds: dict[tuple[str, tuple[Any, ...]], Feed] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
+    _next_pulse: float = 0.0
+    _loop: asyncio.Task[None] | None = None
+
+    def feed(self, view: View[Any], **params: Any) -> Feed:
+        """The feed of a view with these parameters; the same one for everybody who asks."""
+        key = (view.name, tuple(sorted(params.items())))
+        if key not in self._feeds:
+            self._feeds[key] = Feed(self, view, params)
+        return self._feeds[key]
+
+    def start(self) -> None:
+        """Begin to collect."""
+        self._loop = asyncio.create_task(self._run(), name="poller")
+
+    async def stop(self) -> None:
+        """End, together with what is being collected."""
+        tasks = [*self._tasks, *([self._loop] if self._loop else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        self._wakeup.set()
+
+    def pause(self, paused: bool) -> None:
+        """Stop collecting, or go on."""
+        self.paused = paused
+        self.wake()
+
+    def refresh(self) -> None:
+        """Collect everything that is watched now, forgetting back-offs."""
+        self.source.retry_now()
+        for feed in self._watched():
+            feed.refresh()
+
+    def _watched(self) -> list[Feed]:
+        return [f for f in self._feeds.values() if f.watched]
+
+    async def _run(self) -> None:
+        while True:
+            self._wakeup.clear()
+            self.tick()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wakeup.wait(), self._until_next())
+
+    def tick(self) -> None:
+        """Start what is due; feeds that are due within a moment go together, in one round trip."""
+        now = self.now()
+        watched = self._watched()
+        for feed in watched:
+            feed.watch_out(now)
+        ready = [f for f in watched if f.began is None and f.due <= now + 0.05 * f.every]
+        if self.paused:
+            ready = [f for f in ready if f.snapshot.loading]
+        for feed in ready:
+            self._start(feed.collect())
+        if ready and now >= self._next_pulse and not any(f.snapshot.loading for f in ready):
+            self._next_pulse = now + PULSE_EVERY
+            self._start(self._pulse())
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _until_next(self) -> float | None:
+        now = self.now()
+        watched = self._watched()
+        waits = [f.due - now for f in watched if f.began is None and not self.paused]
+        waits += [
+            2 * f.every - (now - f.began) for f in watched if f.began is not None and not f.snapshot.error
+        ]
+        return max(0.01, min(waits)) if waits else None
+
+    async def _pulse(self) -> None:
+        with contextlib.suppress(PgtuiError):
+            before = self.source.facts
+            [pulse] = await self.source.fetch(Pulse, PULSE)
+            facts = self.source.facts
+            if pulse.standby != (facts.role == "standby"):
+                facts = await self.source.refresh_facts()
+            if facts is not before:
+                self.changed(facts)
