@@ -14,13 +14,14 @@ AUTH = Routine(
     arguments="",
     returns="text",
     volatility="STABLE",
-    # libpq's own rule: backslash before backslash and quote, the value between single quotes.
+    # libpq's own rule: backslash before backslash and quote, the value between single quotes. Written so
+    # that the caller's standard_conforming_strings does not matter.
     body=r"""
 DECLARE
     v_auth text;
 BEGIN
     SELECT string_agg(format('%s=''%s''', p.key,
-                             replace(replace(p.value, '\', '\\'), '''', '\''')), ' ' ORDER BY p.rank)
+                             replace(replace(p.value, E'\\', E'\\\\'), '''', E'\\''')), ' ' ORDER BY p.rank)
       INTO v_auth
       FROM (SELECT 1) AS always
       LEFT JOIN {schema}.dblink_mapping_jobmon AS m
@@ -64,12 +65,16 @@ EXCEPTION
                                 v_message = MESSAGE_TEXT,
                                 v_detail  = PG_EXCEPTION_DETAIL,
                                 v_hint    = PG_EXCEPTION_HINT;
+        v_detail := coalesce(nullif(concat_ws(chr(10), nullif(v_detail, ''), nullif(v_hint, '')), ''),
+                             'The connection over which jobs are logged said so.');
         IF left(v_state, 2) = '08' OR v_state = '2F003' THEN
-            v_hint := format('Jobs are logged over the connection in %I.dblink_mapping_jobmon.',
-                             {schema_name});
+            RAISE EXCEPTION
+            USING ERRCODE = v_state, MESSAGE = v_message, DETAIL = v_detail,
+                  HINT = format('Jobs are logged over the connection in %I.dblink_mapping_jobmon.',
+                                {schema_name});
         END IF;
         RAISE EXCEPTION
-        USING ERRCODE = v_state, MESSAGE = v_message, DETAIL = v_detail, HINT = v_hint;
+        USING ERRCODE = v_state, MESSAGE = v_message, DETAIL = v_detail;
 END
 """,
 )
