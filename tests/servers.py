@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ class Watchdog:
 
     SCRIPT = """
         cat >/dev/null
-        for file in $(find "$1" -name postmaster.pid); do
+        for file in $(find "$1" -name '*.pid'); do
             pid=$(head -n 1 "$file")
             kill -CONT "$pid"; kill -QUIT "$pid"
         done 2>/dev/null
@@ -320,6 +321,14 @@ def execute(dsn: str, statement: Statement, params: Sequence[Any] | None = None)
         query = statement.encode() if isinstance(statement, str) else statement
         cursor = connection.execute(query, params)
         return cursor.fetchall() if cursor.description else []
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return when the condition holds; fail when it does not for long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 def chosen_installations(everything: bool) -> list[Installation]:

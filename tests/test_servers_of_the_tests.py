@@ -5,18 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers import ROOT_VARIABLE, Database, OwnClusters, Server, execute
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+from tests.servers import ROOT_VARIABLE, Database, OwnClusters, Server, execute, until
 
 
 def test_a_server_is_of_the_version_it_says(server: Server) -> None:

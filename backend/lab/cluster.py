@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -102,6 +103,16 @@ class PrivateCluster:
         if self.running():
             self._pg_ctl("stop", "--mode", mode)
 
+    def end(self) -> None:
+        """Stop the server even when it is frozen or its programs are gone."""
+        for number, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
+            pid = self.pid()
+            if pid is None:
+                return
+            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, number)
+            self._wait_for_end(seconds)
+
     def reload(self) -> None:
         """Make the running server read its settings again."""
         self.configure()
@@ -131,6 +142,11 @@ class PrivateCluster:
 
     def _pg_ctl(self, *words: str) -> None:
         self.account.run([self.installation.program("pg_ctl"), "--pgdata", self.data, "--wait", *words])
+
+    def _wait_for_end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _recorded_pid(self) -> int | None:
         try:

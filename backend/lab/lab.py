@@ -1,0 +1,75 @@
+"""Starting, stopping and describing the lab as a whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.lab import primary
+from backend.lab.parts import Maker, Part
+from backend.lab.place import Place, write_whole
+from backend.lab.primary import Primary
+from backend.lab.workload import Workload
+
+# In the order of starting; stopping goes backwards.
+MAKERS: tuple[Maker, ...] = (Primary(), Workload())
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A lab as it is; the notes are what a person should be told about it."""
+
+    folder: Path
+    inventory: Path
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The lab as scripts read it."""
+        return {
+            "folder": str(self.folder),
+            "inventory": str(self.inventory),
+            "parts": [part.to_json() for part in self.parts],
+        }
+
+
+def up(folder: Path | None = None) -> Lab:
+    """Make and start whatever of the lab is missing; one that runs is left as it is."""
+    place = Place.find(folder)
+    place.prepare()
+    with place.locked():
+        for maker in MAKERS:
+            maker.up(place)
+        write_whole(_inventory(place), _inventory_text(primary.dsn(place)))
+    return _look(place)
+
+
+def down(folder: Path | None = None) -> Lab:
+    """Stop whatever of the lab runs; its data stays."""
+    place = Place.find(folder)
+    if place.exists():
+        with place.locked():
+            for maker in reversed(MAKERS):
+                maker.down(place)
+    return _look(place)
+
+
+def status(folder: Path | None = None) -> Lab:
+    """The lab as it is, changing nothing."""
+    return _look(Place.find(folder))
+
+
+def _look(place: Place) -> Lab:
+    parts = tuple(maker.look(place) for maker in MAKERS)
+    return Lab(place.folder, _inventory(place), parts, place.notes)
+
+
+def _inventory(place: Place) -> Path:
+    return place.folder / "inventory.toml"
+
+
+def _inventory_text(dsn: str) -> str:
+    # A JSON string of ASCII is a TOML string too.
+    return f'default = "lab"\n\n[target.lab]\ndsn = {json.dumps(dsn)}\ntags = ["demo"]\n'
