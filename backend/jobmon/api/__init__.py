@@ -6,8 +6,8 @@ arguments and results. What a script may notice:
 - Logging needs USAGE on the schema and nothing else. The functions scripts call run as the caller, so
   a job's owner is the caller's `current_user`; they reach the database's second connection through
   helpers that are SECURITY DEFINER with a pinned search_path. Those build one fixed call each from
-  quoted values, so a caller can log, end and misname jobs, as with the extension, and do nothing
-  else as the installer. An ordinary role logs without seeing the password and, when a superuser
+  quoted values, so a caller can log, end, misname and look up jobs, as with the extension, and do
+  nothing else as the installer. An ordinary role logs without seeing the password and, when a superuser
   installed the API, without dblink wanting one. `auth()` runs as its caller: only who may read
   `dblink_mapping_jobmon` gets the connection string from it.
 - An error of that connection is raised anew with its SQLSTATE and sentence, without the string.
@@ -93,6 +93,15 @@ BEGIN
 END
 """
 
+_OURS: LiteralString = """
+BEGIN
+    IF to_regprocedure(format('%I.{marker}()', {schema_name})) IS NULL THEN
+        RAISE EXCEPTION 'schema % has no job log that pgtui created', quote_ident({schema_name})
+        USING ERRCODE = 'undefined_object';
+    END IF;
+END
+"""
+
 _DROP_SCHEMA: LiteralString = """
 BEGIN
     DROP SCHEMA {schema} RESTRICT;
@@ -128,6 +137,7 @@ def uninstall_statements(schema: str) -> list[sql.Composed]:
     """What drops exactly the API, log included; one transaction. dblink and objects of others stay."""
     names = Names(schema, "")
     return [
+        _anonymous(names, _OURS.replace("{marker}", OWN_MARKER)),
         *(routine.drop(names) for routine in _without_triggers(ROUTINES)),
         *(_drop_table(names, table) for table in TABLE_NAMES),
         *(routine.drop(names) for routine in TRIGGER_ROUTINES),

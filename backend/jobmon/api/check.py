@@ -94,22 +94,23 @@ BEGIN
     ), labelled AS (
         SELECT a.alert_code,
                CASE WHEN o.blocked THEN 'BLOCKED'
-                    WHEN o.began < v_now - least(c.warn_threshold, c.error_threshold) THEN 'RUNNING'
+                    WHEN o.began < v_now - least(r.warn_threshold, r.error_threshold) THEN 'RUNNING'
                     ELSE a.alert_status
                END AS alert_status,
                a.job_name,
                CASE WHEN o.blocked
                     THEN 'The run waits for a lock that another transaction holds'
-                    WHEN o.began < v_now - least(c.warn_threshold, c.error_threshold)
-                    THEN 'Currently running. ' || a.alert_text
+                    WHEN o.began < v_now - least(r.warn_threshold, r.error_threshold)
+                    THEN 'Currently running. '
+                         || coalesce('Last completed run: ' || r.last_end,
+                                     'No run has completed within the configured monitoring time period.')
                     ELSE a.alert_text
                END AS alert_text
           FROM alert AS a
           LEFT JOIN open_run AS o
             ON o.job_name = a.job_name
-          LEFT JOIN {schema}.job_check_config AS c
-            ON c.job_name = a.job_name
-           AND c.active
+          LEFT JOIN last_run AS r
+            ON r.job_name = a.job_name
     )
     SELECT b.alert_code, b.alert_status, b.job_name, b.alert_text
       FROM labelled AS b

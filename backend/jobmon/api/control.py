@@ -10,7 +10,7 @@ ADD_JOB = Routine(
     body="""
 BEGIN
     PERFORM {schema}._require('add_job', 'p_job_name', p_job_name);
-    RETURN {schema}._log_add_job(current_user, upper(p_job_name));
+    RETURN {schema}._log_add_job(current_user, p_job_name);
 END
 """,
 )
@@ -133,7 +133,7 @@ DECLARE
 BEGIN
     PERFORM {schema}._require('job_log_clear', 'p_interval', p_interval::text);
     v_boundary := now() - p_interval;
-    v_job_id := {schema}.add_job(format('Clear job log up to %s', v_boundary));
+    v_job_id := {schema}.add_job(format('Purging pg_jobmon job logs older than %s', v_boundary));
     v_step_id := {schema}.add_step(v_job_id, format('Delete jobs that began up to %s', v_boundary));
 
     DELETE FROM {schema}.job_log AS j

@@ -16,7 +16,7 @@ DECLARE
     v_job_id bigint;
 BEGIN
     INSERT INTO {schema}.job_log (owner, job_name, start_time, pid)
-    VALUES (p_owner, p_job_name, clock_timestamp(), p_pid)
+    VALUES (p_owner, upper(p_job_name), clock_timestamp(), p_pid)
     RETURNING job_id INTO v_job_id;
     RETURN v_job_id;
 END

@@ -52,7 +52,7 @@ BEGIN
         RETURN {schema}._sql_job_busy(v_job_id, p_job_name);
     END IF;
     BEGIN
-        v_good := {schema}.sql_step(v_job_id, 'Run SQL', p_sql);
+        v_good := {schema}.sql_step(v_job_id, {schema}._sql_job_action(p_sql), p_sql);
     EXCEPTION
         WHEN query_canceled OR assert_failure OR OTHERS THEN
             PERFORM {schema}.fail_job(v_job_id);
@@ -117,6 +117,19 @@ END
 """,
 )
 
+JOB_ACTION = Routine(
+    "_sql_job_action",
+    types="text",
+    arguments="p_sql text",
+    returns="text",
+    volatility="IMMUTABLE",
+    body="""
+BEGIN
+    RETURN format('Running sql: %L', p_sql);
+END
+""",
+)
+
 JOB_BUSY = Routine(
     "_sql_job_busy",
     types="bigint, text",
@@ -143,12 +156,12 @@ JOB_END = Routine(
 BEGIN
     IF p_good THEN
         PERFORM {schema}.close_job(p_job_id);
-        RETURN format('Job %s completed', p_job_id);
+        RETURN format('Job logged with job id: %s', p_job_id);
     END IF;
     PERFORM {schema}.fail_job(p_job_id);
-    RETURN format('Job %s failed: show_detail(%s) has the error', p_job_id, p_job_id);
+    RETURN format('Job ID %s failed. See job_detail table for more details', p_job_id);
 END
 """,
 )
 
-SQL_ROUTINES = (STEP_BEGIN, STEP_END, JOB_BEGIN, JOB_LOCK, JOB_BUSY, JOB_END, SQL_STEP, SQL_JOB)
+SQL_ROUTINES = (STEP_BEGIN, STEP_END, JOB_BEGIN, JOB_LOCK, JOB_ACTION, JOB_BUSY, JOB_END, SQL_STEP, SQL_JOB)

@@ -150,7 +150,7 @@ def test_a_late_job_that_runs_is_running(sessions: Sessions, dba: Connection) ->
     sessions().value("SELECT jobmon.add_job('x')")
     [(code, status, name, text)] = verdict(dba)
     assert (code, status, name) == (2, "RUNNING", "X")
-    assert text == f"Currently running. {NEVER}"
+    assert text == "Currently running. No run has completed within the configured monitoring time period."
 
 
 def test_a_late_job_whose_session_is_gone_is_missing(sessions: Sessions, dba: Connection) -> None:

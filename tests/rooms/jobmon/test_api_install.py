@@ -167,6 +167,13 @@ def test_uninstalling_is_refused_while_something_depends_on_the_log(
     assert sorted(dba.ask(CONTENTS)) == before
 
 
+def test_uninstalling_what_pgtui_did_not_create_is_refused(bare: Database, on_bare: Connection) -> None:
+    on_bare.ask("CREATE SCHEMA jobmon; CREATE TABLE jobmon.job_log (mine integer)")
+    with pytest.raises(errors.UndefinedObject, match="schema jobmon has no job log that pgtui created"):
+        run(bare, uninstall_statements("jobmon"))
+    assert on_bare.ask(CONTENTS) == [("relation", "job_log")]
+
+
 def test_a_marker_planted_by_an_ordinary_role_is_not_believed(dba: Connection, plain: Connection) -> None:
     role = sql.Identifier(plain.info.user)
     dba.ask(sql.SQL("CREATE SCHEMA trap AUTHORIZATION {}").format(role))

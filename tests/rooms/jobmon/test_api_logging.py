@@ -223,6 +223,7 @@ def test_clearing_keeps_what_is_young_enough_and_logs_itself(dba: Connection) ->
     dba.ask("SELECT jobmon.job_log_clear('2 days')")
     jobs = dba.ask("SELECT job_name, status FROM jobmon.job_log ORDER BY job_id")
     assert jobs[0] == ("YOUNG", "CRITICAL")
+    assert jobs[1][0].startswith("PURGING PG_JOBMON JOB LOGS OLDER THAN 2")
     assert jobs[1][1] == "OK"
     assert dba.value("SELECT count(*) FROM jobmon.job_check_log") == 1
 

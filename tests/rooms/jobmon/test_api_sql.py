@@ -25,15 +25,18 @@ def jobs(dba: Connection) -> list[tuple[str, str | None]]:
 def test_a_job_of_one_statement_is_logged_with_its_rows(dba: Connection) -> None:
     dba.ask("CREATE TABLE numbers (n integer)")
     answer = dba.value("SELECT jobmon.sql_job('fill', 'INSERT INTO numbers SELECT generate_series(1, 7)')")
-    assert answer == "Job 1 completed"
+    assert answer == "Job logged with job id: 1"
     assert dba.value("SELECT count(*) FROM numbers") == 7
     assert jobs(dba) == [("FILL", "OK")]
     assert steps(dba) == [("OK", "Rows affected: 7")]
+    action = dba.value("SELECT action FROM jobmon.job_detail")
+    assert action == "Running sql: 'INSERT INTO numbers SELECT generate_series(1, 7)'"
 
 
 def test_a_failing_job_is_logged_and_its_work_undone(dba: Connection) -> None:
     dba.ask("CREATE TABLE numbers (n integer)")
-    dba.ask("SELECT jobmon.sql_job('fill', 'INSERT INTO numbers VALUES (1); SELECT 1/0')")
+    answer = dba.value("SELECT jobmon.sql_job('fill', 'INSERT INTO numbers VALUES (1); SELECT 1/0')")
+    assert answer == "Job ID 1 failed. See job_detail table for more details"
     assert dba.value("SELECT count(*) FROM numbers") == 0
     assert jobs(dba) == [("FILL", "CRITICAL")]
     assert steps(dba) == [("CRITICAL", "ERROR: division by zero")]
@@ -73,12 +76,12 @@ def test_a_job_whose_name_runs_already_says_so_and_leaves_the_running_one(
     assert jobs(dba) == [("NIGHT", "OK"), ("NIGHT", "WARNING")]
     assert steps(dba, 2) == [("WARNING", answer)]
     running.commit()
-    assert dba.value("SELECT jobmon.sql_job('night', 'SELECT 1')") == "Job 3 completed"
+    assert dba.value("SELECT jobmon.sql_job('night', 'SELECT 1')") == "Job logged with job id: 3"
 
 
 def test_a_job_of_another_name_runs_beside_it(sessions: Sessions, dba: Connection) -> None:
     sessions(autocommit=False).ask("SELECT jobmon.sql_job('night', 'SELECT 1')")
-    assert dba.value("SELECT jobmon.sql_job('day', 'SELECT 1')") == "Job 2 completed"
+    assert dba.value("SELECT jobmon.sql_job('day', 'SELECT 1')") == "Job logged with job id: 2"
 
 
 def test_a_cancelled_job_is_logged_as_failed_and_the_cancel_still_counts(
