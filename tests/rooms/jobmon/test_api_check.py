@@ -8,7 +8,8 @@ from datetime import datetime
 import pytest
 from psycopg import errors, sql
 
-from tests.rooms.jobmon.conftest import Connection, Sessions, until
+from tests.rooms.jobmon.conftest import Connection, Sessions, set_up, until
+from tests.servers import Database, OwnClusters
 
 ALL_WELL = [(1, "OK", None, "All jobs run successfully")]
 NEVER = "Has not completed a run since highest configured monitoring time period"
@@ -224,3 +225,13 @@ def test_a_reader_needs_no_right_to_make_temporary_tables(dba: Connection, plain
     dba.ask(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
     dba.ask(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA jobmon TO {}").format(role))
     assert verdict(plain) == ALL_WELL
+
+
+def test_the_verdict_works_on_a_standby(own_cluster: OwnClusters) -> None:
+    primary = own_cluster()
+    primary.psql("CREATE DATABASE shop")
+    set_up(Database(primary, "shop"))
+    primary.psql("SELECT jobmon.fail_job(jobmon.add_job('x')) FROM generate_series(1, 3)", "shop")
+    standby = own_cluster.standby(primary)
+    alerts = [(3, "FAILED_RUN", "X", "3 consecutive CRITICAL runs")]
+    until(lambda: standby.psql("SELECT * FROM jobmon.check_job_status()", "shop") == alerts)
