@@ -161,7 +161,8 @@ async def _maintenance(door: Door) -> None:
     """VACUUM, ANALYZE and CREATE INDEX, slow enough to be watched and nearly free."""
     async with await door.enter("maintenance", "dba") as connection:
         await connection.execute("SET vacuum_cost_delay = '20ms'")
-        await connection.execute("SET vacuum_cost_limit = 30")
+        await connection.execute("SET vacuum_cost_limit = 15")
+        await connection.execute("SET vacuum_cost_page_hit = 4")
         for turn in itertools.count():
             await connection.execute("DELETE FROM orders WHERE created_at < now() - interval '20 minutes'")
             await connection.execute("UPDATE events SET seen_at = now() WHERE id %% 40 = %s", [turn % 40])

@@ -65,7 +65,7 @@ def shop(found: Lab) -> str:
 
 
 def processes_of(folder: Path) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True).stdout
     return [line for line in listed.splitlines() if str(folder) in line]
 
 
