@@ -17,7 +17,7 @@ from backend.core.snapshot import Snapshot
 from screens.widgets.cells import GLYPHS, cell, fit
 from screens.widgets.columns import Layout, Place, Widths
 from screens.widgets.lines import LEAD, Line, Palette, joined, paint, spans
-from screens.widgets.model import Rows, nearest, shown_columns
+from screens.widgets.model import Rows, nearest, shown
 from screens.widgets.states import Saying, banner, state
 
 HEADER = 1
@@ -69,7 +69,7 @@ class Canvas(Widget):
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.view = view
-        self.columns = shown_columns(view)
+        self.columns = shown(view.columns)
         self.marked: set[Key] = set()
         self._now = now
         self._rows = Rows(view, Snapshot(view))

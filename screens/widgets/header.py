@@ -1,0 +1,67 @@
+"""The line that always tells which target this is, what it is, and how old the data is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from backend.core.clean import clean
+from backend.core.declare import Health
+from backend.core.show import duration
+from screens.widgets.bar import Bar, Word, short
+from screens.widgets.cells import GLYPHS, STYLES
+
+OLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the header shows; empty texts are left out. `interval` is in seconds."""
+
+    target: str
+    role: str = ""
+    version: str = ""
+    database: str = ""
+    guard: str = ""
+    read_only: bool = False
+    paused: bool = False
+    interval: float = 0
+    collected_at: datetime | None = None
+    trouble: str = ""
+    health: Health = Health.OK
+
+
+class TargetHeader(Bar):
+    """Target, role, version, database, guard; at the right the age of the data and the interval."""
+
+    def show(self, situation: Situation, now: datetime) -> None:
+        """Show the situation; repaints only when a word of it changed."""
+        self.say(_identity(situation), _freshness(situation, now))
+
+
+def _identity(s: Situation) -> list[Word]:
+    words = [Word(" "), Word(short(clean(s.target), 40), "strong")]
+    if s.health is not Health.OK:
+        words += [Word(" "), Word(GLYPHS[s.health], STYLES[s.health])]
+    if s.database:
+        words.append(Word(f"/{short(clean(s.database), 24)}", click="database"))
+    words += [Word(f"  {short(clean(text), 24)}", "muted") for text in (s.role, s.version) if text]
+    if s.read_only:
+        words += [Word("  "), Word("read-only", "warning")]
+    if s.guard:
+        words += [Word("  "), Word(f"guard: {s.guard}", "warning")]
+    return words
+
+
+def _freshness(s: Situation, now: datetime) -> list[Word]:
+    words = [Word(f"  {short(clean(s.trouble), 50)}", "critical")] if s.trouble else []
+    if s.paused:
+        words += [Word("  "), Word("paused", "warning")]
+    age = (now - s.collected_at).total_seconds() if s.collected_at else None
+    if s.collected_at is None:
+        words.append(Word("  no data yet", "muted"))
+    elif age is not None and age > max(OLD, 2 * s.interval + 1):
+        words.append(Word(f"  data {duration(now - s.collected_at).partition('.')[0]} old", "warning"))
+    else:
+        words.append(Word(f"  {s.collected_at.astimezone():%H:%M:%S}", "muted"))
+    return [*words, Word(f"  every {s.interval:g} s ", "muted")] if s.interval else [*words, Word(" ")]
