@@ -140,7 +140,8 @@ def state_home(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterato
         "XDG_RUNTIME_DIR": home / "run",
     }
     for variable, folder in folders.items():
-        folder.mkdir(mode=0o700, parents=True)
+        # Servers that root starts run as somebody else, who has to get through.
+        folder.mkdir(mode=0o700 if folder.name == "run" else 0o711, parents=True)
         monkeypatch.setenv(variable, str(folder))
     yield home
     shutil.rmtree(home, ignore_errors=True)

@@ -34,18 +34,19 @@ class Place:
     account: Account = field(default_factory=server_account)
 
     @classmethod
-    def find(cls, given: Path | None) -> Place:
+    def find(cls, given: Path | None, account: Account | None = None) -> Place:
         """The folder given, else `$PGTUI_LAB`, else the one below the user's state folder."""
+        account = account or server_account()
         named = given or (Path(os.environ["PGTUI_LAB"]) if os.environ.get("PGTUI_LAB") else None)
         if named is not None:
-            return cls(named.expanduser().resolve())
+            return cls(named.expanduser().resolve(), account=account)
         usual = (state_folder() / "lab").resolve()
-        if server_account().reaches(usual.parent.parent):
-            return cls(usual)
+        if account.reaches(usual.parent.parent):
+            return cls(usual, account=account)
         note = (
             f"the lab is in {SHARED_PLACE}, because its servers do not run as root and cannot enter {usual}"
         )
-        return cls(SHARED_PLACE, (note,))
+        return cls(SHARED_PLACE, (note,), account)
 
     def prepare(self) -> None:
         """Make the folder; Refused when something else is in the way."""
@@ -126,9 +127,8 @@ class Place:
         if not self.account.dropped:
             return
         # Entering is enough; what is in these folders stays unlisted and, file by file, unreadable.
-        for folder in (self.folder, self.folder.parent):
-            if folder.stat().st_uid == 0:
-                folder.chmod(folder.stat().st_mode & 0o7777 | 0o011)
+        for folder in {self.folder, self.folder.parent} & {self.folder, state_folder().resolve()}:
+            folder.chmod(folder.stat().st_mode & 0o7777 | 0o011)
         if not self.account.reaches(self.folder):
             raise Refused(
                 f"PostgreSQL does not run as root, and the account it runs as cannot enter {self.folder}",

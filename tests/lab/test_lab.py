@@ -16,7 +16,9 @@ import pytest
 from backend.core.errors import Refused
 from backend.core.target import Inventory
 from backend.lab import lab
+from backend.lab.account import Account
 from backend.lab.lab import Lab
+from backend.lab.place import SHARED_PLACE, Place
 from tests.servers import Workspace, execute, until
 
 UP = """
@@ -204,3 +206,29 @@ def test_the_folder_is_the_one_named_in_the_environment(
 ) -> None:
     monkeypatch.setenv("PGTUI_LAB", str(folder))
     assert lab.status().folder == folder
+
+
+def test_without_a_name_it_is_in_the_users_state_folder(state_home: Path) -> None:
+    try:
+        found = lab.up()
+        assert found.folder == state_home / ".local/state/pgtui/lab"
+        assert found.notes == ()
+        assert set(statuses(found).values()) == {"running"}
+    finally:
+        lab.down()
+
+
+def test_where_servers_cannot_go_it_says_where_it_is_instead(state_home: Path) -> None:
+    state_home.chmod(0o700)
+    place = Place.find(None, Account(uid=2**31 - 5, gid=2**31 - 5, dropped=True))
+    assert place.folder == SHARED_PLACE
+    assert str(state_home) in place.notes[0]
+
+
+def test_starting_opens_no_folder_but_its_own(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700, parents=True)
+    stranger = Account(uid=2**31 - 5, gid=2**31 - 5, dropped=True)
+    with pytest.raises(Refused, match="cannot enter"):
+        Place(closed / "lab", account=stranger).prepare()
+    assert closed.stat().st_mode & 0o777 == 0o700
