@@ -149,7 +149,7 @@ async def resolve(target: Target, host: Host, dsn: str) -> dict[str, Any]:
     if "password" not in effective and (secret := lookup(effective, address or "localhost", port)):
         given["password"] = secret
     way = await host.forward(address or "/var/run/postgresql", port)
-    return given | {"service": None, **{k: v for k, v in effective.items() if k != "host"}, **way.parameters}
+    return given | {"service": None, **{k: v for k, v in effective.items() if k != "host"}, **way.conninfo}
 
 
 async def connect(

@@ -14,6 +14,7 @@ import pkgutil
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import timedelta
 from enum import IntEnum
@@ -148,6 +149,9 @@ class _Required:
 
 
 REQUIRED: Any = _Required()
+
+# The name of the view that the present task asks.
+asking: ContextVar[str] = ContextVar("asking", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,11 @@ class View(Generic[R]):
     def has_rates(self) -> bool:
         """Whether a column is a rate, so that one sample is not enough."""
         return any(c.col.rate for c in self.columns)
+
+    async def ask(self, session: Any, **params: Any) -> list[R]:
+        """The rows; the session remembers which statements were sent for the view."""
+        asking.set(self.name)
+        return await self.fn(session, **params)
 
     def key(self, row: R) -> tuple[Any, ...]:
         """What names the row among the others."""

@@ -72,8 +72,7 @@ class Feed:
         self.view = view
         self.params = params
         self.snapshot = Snapshot(view)
-        self.every = view.every
-        self.listeners: list[Listener] = []
+        self.listeners: dict[Listener, float] = {}
         self.due = 0.0
         self.began: float | None = None
         self._failures = 0
@@ -85,19 +84,27 @@ class Feed:
         """Whether anybody looks."""
         return bool(self.listeners)
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Tell the listener each snapshot from now on, the present one at once; returns how to stop."""
-        self.listeners.append(listener)
-        if not self.snapshot.loading:
+    @property
+    def every(self) -> float:
+        """The interval in seconds: the shortest that a listener wants, else the view's own."""
+        return min(self.listeners.values(), default=self.view.every)
+
+    def subscribe(self, listener: Listener, every: float | None = None) -> Callable[[], None]:
+        """Tell the listener each snapshot from now on, the present one at once; returns how to stop.
+
+        `every` is the interval in seconds that this listener wants; subscribing again changes it.
+        """
+        is_new = listener not in self.listeners
+        self.listeners[listener] = every or self.view.every
+        if is_new and not self.snapshot.loading:
             listener(self.snapshot)
-        self.due = min(self.due, self._poller.now() if self._is_old() else self.due)
+        now = self._poller.now()
+        self.due = min(self.due, now if self._is_old() else now + self.every)
         self._poller.wake()
+        return lambda: self._unsubscribe(listener)
 
-        def stop() -> None:
-            with contextlib.suppress(ValueError):
-                self.listeners.remove(listener)
-
-        return stop
+    def _unsubscribe(self, listener: Listener) -> None:
+        self.listeners.pop(listener, None)
 
     def refresh(self) -> None:
         """Ask again as soon as possible."""
@@ -130,7 +137,7 @@ class Feed:
         await source.ready()
         if missing := self.view.needs.missing(source.facts):
             return Snapshot(self.view, missing=missing)
-        rows = tuple(await self.view.fn(source, **self.params))
+        rows = tuple(await self.view.ask(source, **self.params))
         now = self._poller.now()
         rates = self._rates(rows, now)
         judgement = judge(self.view, rows, source.target.limits(self.view.name))

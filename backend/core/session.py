@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 
 from backend.core import connection as link
 from backend.core.connection import AskPassword, Connection, guarded
+from backend.core.declare import asking
 from backend.core.discover import ask_facts
 from backend.core.errors import PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
@@ -73,7 +74,7 @@ class Session:
         self.target = target
         self.host = host
         self.timeout = timeout
-        self.statement = b""
+        self.sent: dict[str, dict[bytes, None]] = {}
         self._ask = ask_password
         self._password: str | None = None
         self._facts: Facts | None = None
@@ -93,6 +94,11 @@ class Session:
         if self._facts is None:
             raise self._down or Unreachable(f"{self.target.label} is not connected")
         return self._facts
+
+    @property
+    def known(self) -> bool:
+        """Whether the target has ever answered, so that there are facts."""
+        return self._facts is not None
 
     @property
     def connected(self) -> bool:
@@ -130,6 +136,7 @@ class Session:
         await self.ready()
         answer: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
         statement = query.compose(self.facts, identifiers)
+        self.sent.setdefault(asking.get(), {})[statement] = None
         self._pending.append(_Request(row, statement, params, answer))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._drain())

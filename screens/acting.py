@@ -1,0 +1,139 @@
+"""From an action to its run: choose, fill the form, preview, confirm, watch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+
+from backend.core.clean import clean
+from backend.core.declare import Action, Room, View, actions, find_view
+from backend.core.errors import PgtuiError
+from screens.desk import Desk, command_line
+from screens.modals.form import Form
+from screens.modals.picker import Picker
+from screens.modals.runlog import RunLog
+from screens.room import on_row
+from screens.widgets.pick import Item
+
+if TYPE_CHECKING:
+    from backend.core.run import Run
+
+
+async def choose_and_run(app: App[Any], desk: Desk, room: Room, view: View[Any], rows: Sequence[Any]) -> None:
+    """Offer the room's actions, those on the chosen rows first, and go on with the one that is picked."""
+    fitting = sorted(actions(room.name), key=lambda a: a.on != view.name)
+    title = f"Actions on {_named(view, rows)}" if rows else f"Actions of {room.title}"
+    picked = await app.push_screen_wait(Picker(title, [item(a, desk) for a in fitting]))
+    if picked is not None:
+        await carry_out(app, desk, picked, on_row(picked, view, list(rows)))
+
+
+def item(action: Action, desk: Desk) -> Item:
+    """The action in a list; grey with the reason where it cannot be done."""
+    return Item(action, action.name, action.doc, key=action.danger.word, unavailable=_obstacle(action, desk))
+
+
+def _obstacle(action: Action, desk: Desk) -> str:
+    if desk.read_only:
+        return "pgtui was started with --read-only"
+    if desk.target.guard == "read-only":
+        return f"target {desk.target.name} is guarded as read-only"
+    if desk.facts is None:
+        return "the target has not answered yet"
+    if desk.facts.pooler:
+        return "this DSN is a pooler"
+    return action.needs.missing(desk.facts)
+
+
+async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> None:
+    """Ask for what is missing, show the plan, and run it once it is confirmed."""
+    from screens.modals.preview import Preview  # imports psycopg, which the first frame does without
+
+    values = await _values(app, desk, action, given)
+    if values is None:
+        return
+    plan = await desk.plan(action, values)
+    if not plan.steps:
+        said = "; ".join(plan.notes) or f"{action.name}: there is nothing to do"
+        app.notify(said, markup=False)
+        return
+    title = f"{action.name} on {desk.target.label}"
+    line = command_line(desk.target, action, values)
+    wanted = desk.ceremony(plan)
+    if await app.push_screen_wait(Preview(plan, wanted, title=title, command=line)):
+        watch(app, desk, await desk.confirmed(action, values, plan))
+
+
+async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> dict[str, Any] | None:
+    """The parameters: from the row where it has them all, else from a form."""
+    if all(p.name in given for p in action.params):
+        return given
+    choices = {p.name: await _choices(desk, p.ask.choices) for p in action.params if p.ask.choices}
+    return await app.push_screen_wait(
+        Form(action.name, action.params, given=given, choices=choices, doc=action.doc)
+    )
+
+
+async def _choices(desk: Desk, column: str | None) -> list[Any]:
+    """The values of a view's column; none when the view cannot be asked now."""
+    name, _, field = (column or "").rpartition(".")
+    try:
+        rows = await desk.ask(find_view(name))
+    except PgtuiError:
+        return []
+    return list(dict.fromkeys(getattr(row, field) for row in rows if getattr(row, field) is not None))
+
+
+def watch(app: App[Any], desk: Desk, run: Run) -> None:
+    """Start the run and show its log; it goes on when the log is closed."""
+    log = LiveLog(run)
+    app.push_screen(log)
+    desk.carry_out(run, lambda ended: _tell(app, ended, log.is_current))
+
+
+def _tell(app: App[Any], run: Run, seen: bool) -> None:
+    if seen:
+        return
+    report = run.report
+    said = report.error.message if report.error else "done"
+    severity = "error" if report.error else "information"
+    app.notify(f"{run.action.name}: {clean(said)}", severity=severity, markup=False)  # type: ignore[arg-type]
+
+
+def _named(view: View[Any], rows: Sequence[Any]) -> str:
+    if len(rows) > 1:
+        return f"{len(rows)} marked rows"
+    return " ".join(clean(str(part)) for part in view.key(rows[0]) if part is not None)
+
+
+class LiveLog(RunLog):
+    """The log of a run that may still be going on."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"{run.action.name} on {run.report.target}")
+        self.run = run
+        self.began = time.monotonic()
+
+    def on_mount(self) -> None:
+        """Show how it stands, and follow it."""
+        self.run.changed = self.stand
+        self.set_interval(1.0, lambda: None if self.over else self.stand(self.run))
+        self.stand(self.run)
+
+    def stand(self, run: Run) -> None:
+        """Show how the run stands now."""
+        if self.is_mounted:
+            self.show(
+                run.report,
+                progress=run.step_progress,
+                output=run.log,
+                over=run.finished.is_set(),
+                elapsed=time.monotonic() - self.began,
+            )
+
+    async def on_run_log_cancel_asked(self) -> None:
+        """The user wants it to stop."""
+        await self.run.cancel()

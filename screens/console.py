@@ -1,0 +1,335 @@
+"""The console's one screen: header, navigation, the room that is looked at, and the keys that work now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher
+
+from backend.core.clean import clean
+from backend.core.declare import Health, Room, rooms, views
+from backend.core.errors import PgtuiError, Unreachable
+from backend.core.facts import Facts
+from backend.core.snapshot import Snapshot
+from backend.core.target import Inventory, Target
+from screens import acting, dialogs
+from screens.desk import Desk
+from screens.memory import Memory
+from screens.room import RoomPane, pane_for, worst
+from screens.widgets.bar import Bar
+from screens.widgets.footer import KeyFooter
+from screens.widgets.header import Situation, TargetHeader
+from screens.widgets.nav import RoomNav, Tab
+
+# How often rooms that nobody looks at are asked for their health.
+HEALTH_EVERY = 30.0
+
+
+KEYS = (
+    ("?", "help"),
+    ("a", "actions"),
+    ("/", "filter"),
+    ("s", "sort"),
+    ("Enter", "details"),
+    ("Tab", "next view"),
+    ("g", "rooms"),
+    (":", "palette"),
+    ("space", "pause"),
+    ("S", "SQL"),
+    ("!", "psql"),
+    ("q", "quit"),
+)
+
+
+class Console(Screen[None]):
+    """One target: its rooms by digit, its runs, its state in the header."""
+
+    DEFAULT_CSS = """
+    Console { overflow: hidden; }
+    Console ContentSwitcher { height: 1fr; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *[Binding(str((n + 1) % 10), f"room({n})", show=False) for n in range(10)],
+        Binding("g", "rooms", "Rooms"),
+        Binding("colon,ctrl+p", "palette", "Palette", key_display=":"),
+        Binding("space", "pause", "Pause"),
+        Binding("r", "refresh", "Refresh", show=False),
+        Binding("R", "runs", "Runs", show=False),
+        Binding("d", "database", "Database", show=False),
+        Binding("t", "targets", "Target", show=False),
+        Binding("T", "theme", "Theme", show=False),
+        Binding("exclamation_mark", "psql", "psql", show=False),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("escape", "back", "Back", show=False),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    def __init__(
+        self,
+        target: Target,
+        inventory: Inventory,
+        memory: Memory,
+        *,
+        read_only: bool = False,
+        timeout: float = 10,
+        make_desk: Callable[..., Desk] = Desk,
+    ) -> None:
+        super().__init__()
+        self.inventory = inventory
+        self.memory = memory
+        self.read_only = read_only
+        self.timeout = timeout
+        self.rooms = rooms()
+        self._make_desk = make_desk
+        self.desk = self._desk(target)
+        self.pane: RoomPane | None = None
+        self._healths: dict[str, dict[str, Health]] = {}
+
+    def _desk(self, target: Target) -> Desk:
+        return self._make_desk(
+            target,
+            self.inventory,
+            read_only=self.read_only,
+            timeout=self.timeout,
+            facts_changed=self._facts_changed,
+        )
+
+    def compose(self) -> ComposeResult:
+        """Header, navigation, the rooms, the keys."""
+        yield TargetHeader()
+        yield RoomNav()
+        yield ContentSwitcher(id="rooms")
+        yield KeyFooter()
+
+    def on_mount(self) -> None:
+        """Paint first, then open the target."""
+        self._say()
+        self.call_after_refresh(self._open)
+        self.set_interval(1.0, self._tick)
+
+    async def _open(self) -> None:
+        self.desk.ask_password = lambda prompt: dialogs.ask_password(self.app, prompt)
+        self.desk.open()
+        await self.show_room(self.rooms[0])
+        self._watch_health()
+        self._tell_unfinished()
+
+    # -- rooms -----------------------------------------------------------------------------------
+
+    async def show_room(self, room: Room) -> None:
+        """Look at another room."""
+        switcher = self.query_one("#rooms", ContentSwitcher)
+        if self.pane:
+            self.pane.leave()
+        found = switcher.query(f"#room-{room.name}")
+        if not found:
+            pane = pane_for(room, self.desk, self.memory)
+            await switcher.add_content(pane)
+        self.pane = switcher.query_one(f"#room-{room.name}", RoomPane)
+        switcher.current = f"room-{room.name}"
+        self.pane.enter()
+        self._say()
+
+    async def show_view(self, name: str) -> None:
+        """Look at a view of whatever room."""
+        room = next(r for r in self.rooms if r.name == name.partition(".")[0])
+        await self.show_room(room)
+        if self.pane and any(v.name == name for v in self.pane.views):
+            self.pane.look_at(name)
+
+    async def action_room(self, index: int) -> None:
+        """Open a room by its digit."""
+        if index < len(self.rooms) and self.desk.is_open:
+            await self.show_room(self.rooms[index])
+
+    def _watch_health(self) -> None:
+        for room in self.rooms:
+            for view in views(room.name):
+                if view.judged and not any(p.required for p in view.params):
+                    self.desk.feed(view).subscribe(self._note_health, HEALTH_EVERY)
+
+    def _note_health(self, snapshot: Snapshot) -> None:
+        of_room = self._healths.setdefault(snapshot.view.room, {})
+        of_room[snapshot.view.name] = worst(snapshot)
+        self._say_rooms()
+
+    # -- header ----------------------------------------------------------------------------------
+
+    def _facts_changed(self, facts: Facts) -> None:
+        self._say()
+
+    @on(RoomPane.Shown)
+    def _shown(self, event: RoomPane.Shown) -> None:
+        self._say()
+
+    def _tick(self) -> None:
+        """Once a second: only what is late costs anything."""
+        if self.pane and (self.pane.snapshot.error or not self.desk.facts):
+            self._say()
+            self.pane.table.tick()
+
+    def _say(self) -> None:
+        self.query_one(TargetHeader).show(self._situation(), datetime.now(UTC))
+        self._say_rooms()
+        note = self.pane.table.where.text if self.pane else ""
+        self.query_one(KeyFooter).show(KEYS, f"filter: {clean(note)}" if note else "")
+
+    def _say_rooms(self) -> None:
+        tabs = [Tab(r.name, r.title, self._health(r.name)) for r in self.rooms]
+        self.query_one(RoomNav).show(tabs, self.pane.room.name if self.pane else "")
+
+    def _health(self, room: str) -> Health | None:
+        return max(self._healths.get(room, {}).values(), default=None)
+
+    def _situation(self) -> Situation:
+        target, facts, pane = self.desk.target, self.desk.facts, self.pane
+        snapshot = pane.snapshot if pane else None
+        return Situation(
+            target.name,
+            role=facts.role if facts else "",
+            version=f"PostgreSQL {facts.version}" if facts else "",
+            database=facts.database if facts else target.dbname or "",
+            guard=target.guard,
+            read_only=self.read_only,
+            paused=self.desk.is_open and self.desk.poller.paused,
+            interval=(pane.every or pane.view.every) if pane else 0,
+            collected_at=snapshot.collected_at if snapshot else None,
+            trouble=_trouble(snapshot),
+        )
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Stop refreshing, or go on."""
+        if self.desk.is_open:
+            self.desk.poller.pause(not self.desk.poller.paused)
+            self._say()
+
+    def action_refresh(self) -> None:
+        """Ask everything again now."""
+        if self.desk.is_open:
+            self.desk.poller.refresh()
+
+    def action_back(self) -> None:
+        """Go back: to the first view of the room."""
+        if self.pane and self.pane.view is not self.pane.views[0]:
+            self.pane.look_at(self.pane.views[0].name)
+
+    def action_quit(self) -> None:
+        """Quit; asks first while runs are going on."""
+        self._quit()
+
+    @work
+    async def _quit(self) -> None:
+        if await dialogs.may_quit(self.app, self.desk):
+            for run in self.desk.running:
+                await run.cancel()
+                await run.finished.wait()
+            await self.desk.close()
+            self.app.exit(0)
+
+    @work
+    async def action_rooms(self) -> None:
+        """List the rooms."""
+        name = await dialogs.pick_room(self.app, self.rooms)
+        if name:
+            await self.show_room(next(r for r in self.rooms if r.name == name))
+
+    @work
+    async def action_palette(self) -> None:
+        """Rooms, views, targets and actions by typing."""
+        await dialogs.palette(self)
+
+    @work
+    async def action_targets(self) -> None:
+        """Choose another target of the inventory."""
+        if name := await dialogs.pick_target(self.app, self.inventory):
+            await self.change_target(self.inventory.get(name))
+
+    @work
+    async def action_database(self) -> None:
+        """Choose another database of this server."""
+        if self.desk.facts and (name := await dialogs.pick_database(self.app, self.desk.facts)):
+            await self.change_target(self.desk.target.database(name))
+
+    async def change_target(self, target: Target) -> None:
+        """Close this target and open another one."""
+        if self.desk.running:
+            self.app.notify("a run is still going on; wait for it or cancel it", markup=False)
+            return
+        room = self.pane.room if self.pane else self.rooms[0]
+        if self.pane:
+            self.pane.leave()
+        await self.desk.close()
+        self.pane, self._healths = None, {}
+        await self.query_one("#rooms", ContentSwitcher).remove_children()
+        self.desk = self._desk(target)
+        self.desk.ask_password = lambda prompt: dialogs.ask_password(self.app, prompt)
+        self.desk.open()
+        await self.show_room(room)
+        self._watch_health()
+
+    @work
+    async def action_runs(self) -> None:
+        """The runs of this console, and those that an earlier one left unfinished."""
+        await dialogs.runs(self.app, self.desk)
+
+    @work
+    async def action_theme(self) -> None:
+        """Choose a theme."""
+        await dialogs.pick_theme(self.app)
+
+    @work
+    async def action_psql(self) -> None:
+        """Open psql on the target."""
+        await dialogs.psql(self.app, self.desk)
+
+    def action_help(self) -> None:
+        """Explain the room and its keys."""
+        if self.pane:
+            dialogs.show_help(self.app, self.pane)
+
+    @work
+    async def _tell_unfinished(self) -> None:
+        await dialogs.unfinished(self.app, self.desk)
+
+    @on(Bar.Clicked)
+    async def _clicked(self, event: Bar.Clicked) -> None:
+        if isinstance(event.bar, RoomNav):
+            await self.show_room(next(r for r in self.rooms if r.name == event.click))
+        elif isinstance(event.bar, KeyFooter):
+            self.app.simulate_key({"Enter": "enter", "Tab": "tab"}.get(event.click, event.click))
+        elif event.click == "database":
+            self.action_database()
+
+    # -- what rooms want -------------------------------------------------------------------------
+
+    @on(RoomPane.Wanted)
+    def _wanted(self, event: RoomPane.Wanted) -> None:
+        event.stop()
+        if event.what == "details":
+            dialogs.show_details(self.app, event.pane, event.subject)
+        elif event.what == "source":
+            dialogs.show_source(self.app, event.pane)
+        elif event.what == "actions":
+            self._act(event.pane, event.subject)
+
+    @work
+    async def _act(self, pane: RoomPane, rows: list[Any]) -> None:
+        try:
+            await acting.choose_and_run(self.app, self.desk, pane.room, pane.view, rows)
+        except PgtuiError as e:
+            dialogs.show_error(self.app, e)
+
+
+def _trouble(snapshot: Snapshot | None) -> str:
+    """The header says what hinders the whole target; a view's own trouble is said in its table."""
+    error = snapshot.error if snapshot else None
+    return error.message if isinstance(error, Unreachable) else ""

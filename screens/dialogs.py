@@ -1,0 +1,225 @@
+"""The console's dialogs: what to pick, to read and to decide, each in a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+
+from backend.core.clean import clean
+from backend.core.declare import Room, actions
+from backend.core.errors import PgtuiError
+from backend.core.facts import Facts
+from backend.core.target import Inventory
+from screens import acting, shell
+from screens.desk import Desk
+from screens.modals.confirm import Confirm
+from screens.modals.form import Form
+from screens.modals.picker import Picker
+from screens.modals.reading import DetailDialog, HelpDialog, TextDialog, sql_dialog
+from screens.room import RoomPane
+from screens.widgets.pick import Item
+from screens.widgets.viewer import Part
+
+if TYPE_CHECKING:
+    from screens.console import Console
+
+KEYS = (
+    ("1-9 0", "open the first ten rooms"),
+    ("g", "list all rooms"),
+    (": ctrl+p", "palette: rooms, views, targets, actions"),
+    ("Tab ]  [", "next view, previous view"),
+    ("/", "filter: text  !text  column>value  column~regex"),
+    ("s  o", "sort by the next column, in the other direction"),
+    ("Enter", "the row in full"),
+    ("a", "actions on the row, or on the marked rows"),
+    ("m", "mark the row"),
+    ("space", "pause"),
+    ("r", "refresh now"),
+    ("+ -", "longer or shorter interval"),
+    ("y  e", "copy the row, export the table as CSV"),
+    ("S", "the SQL behind the view"),
+    ("R", "runs, and what an earlier pgtui left unfinished"),
+    ("t  d  T", "another target, another database, another theme"),
+    ("!", "psql on this target"),
+    ("Esc  q", "back, quit"),
+)
+
+
+async def ask_password(app: App[Any], prompt: str) -> str | None:
+    """The password, asked once and kept in memory only; None when the user gives up."""
+    from typing import Annotated
+
+    from backend.core.declare import Ask, params_of
+
+    async def wanted(session: object, password: Annotated[str, Ask("Password", secret=True)]) -> None: ...
+
+    answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    form = Form(prompt, params_of(wanted))
+    app.push_screen(form, lambda values: answer.set_result((values or {}).get("password")))
+    return await answer
+
+
+async def pick_room(app: App[Any], rooms: Sequence[Room]) -> str | None:
+    """A room's name."""
+    items = [
+        Item(r.name, r.title, r.doc, key=str((n + 1) % 10) if n < 10 else "") for n, r in enumerate(rooms)
+    ]
+    return await app.push_screen_wait(Picker("Rooms", items))
+
+
+async def pick_target(app: App[Any], inventory: Inventory) -> str | None:
+    """A target's name."""
+    if not inventory.targets:
+        app.notify("the inventory lists no target; pgtui targets add NAME adds one", markup=False)
+        return None
+    items = [Item(t.name, t.name, ", ".join(t.tags), key=t.guard) for t in inventory.targets.values()]
+    return await app.push_screen_wait(Picker("Targets", items))
+
+
+async def pick_database(app: App[Any], facts: Facts) -> str | None:
+    """A database's name."""
+    items = [Item(name, name) for name in facts.databases]
+    return await app.push_screen_wait(Picker("Databases", items, current=facts.database))
+
+
+async def pick_theme(app: App[Any]) -> None:
+    """Change the theme."""
+    from themes import THEMES
+
+    picked = await app.push_screen_wait(Picker("Themes", [Item(t, t) for t in THEMES], current=app.theme))
+    if picked:
+        app.theme = picked
+
+
+async def palette(console: Console) -> None:
+    """Rooms, views, targets and actions by typing."""
+    found = await console.app.push_screen_wait(Picker("Go to, or do", list(_palette_items(console))))
+    if found is None:
+        return
+    kind, what = found
+    if kind == "view":
+        await console.show_view(what)
+    elif kind == "target":
+        await console.change_target(console.inventory.get(what))
+    elif kind == "action" and console.pane:
+        try:
+            await acting.carry_out(console.app, console.desk, what, {})
+        except PgtuiError as e:
+            show_error(console.app, e)
+
+
+def _palette_items(console: Console) -> list[Item]:
+    from backend.core.declare import views
+
+    items = [Item(("view", v.name), v.name, v.doc, key="view") for r in console.rooms for v in views(r.name)
+             if not any(p.required for p in v.params)]  # fmt: skip
+    for action in actions():
+        made = acting.item(action, console.desk)
+        items.append(
+            Item(("action", action), made.label, made.detail, key=made.key, unavailable=made.unavailable)
+        )
+    items += [
+        Item(("target", t.name), t.name, ", ".join(t.tags), key="target")
+        for t in console.inventory.targets.values()
+    ]
+    return items
+
+
+async def may_quit(app: App[Any], desk: Desk) -> bool:
+    """Whether to quit: asked only while runs are going on."""
+    if not desk.running:
+        return True
+    names = ", ".join(r.action.name for r in desk.running)
+    question = f"{names} would be cancelled. What is done by then stays done."
+    return bool(
+        await app.push_screen_wait(Confirm("Quit while a run is going on?", question, yes="Yes, quit"))
+    )
+
+
+async def runs(app: App[Any], desk: Desk) -> None:
+    """The runs of this console and their logs."""
+    items = [
+        Item(run, run.action.name, _standing(run), key=run.report.subject) for run in reversed(desk.runs)
+    ]
+    if not items:
+        app.notify("nothing has been run here yet", markup=False)
+        return
+    if picked := await app.push_screen_wait(Picker("Runs", items)):
+        app.push_screen(acting.LiveLog(picked))
+
+
+def _standing(run: Any) -> str:
+    return run.report.status if run.finished.is_set() else "running"
+
+
+async def unfinished(app: App[Any], desk: Desk) -> None:
+    """Tell what an earlier pgtui left unfinished, and offer to plan it anew or to forget it."""
+    from backend.core.declare import find_action
+    from backend.core.journal import Journal
+
+    journal = Journal()
+    for entry in journal.unfinished():
+        if entry.target != desk.target.label:
+            continue
+        items = [
+            Item("resume", "plan it anew", "shows what is left to do; nothing runs before you confirm"),
+            Item(
+                "undo", "show how to undo it", "; ".join(u for u in entry.undo if u) or "no step has an undo"
+            ),
+            Item("forget", "forget it", "the server is as the run has left it"),
+        ]
+        choice = await app.push_screen_wait(Picker(f"Unfinished: {clean(entry.sentence)}", items))
+        if choice == "forget":
+            journal.remove(entry)
+        elif choice == "undo":
+            undo = "\n".join(reversed([u for u in entry.undo[: entry.done] if u]))
+            app.push_screen(sql_dialog(entry.sentence, undo or "nothing that was done has an undo"))
+        elif choice == "resume":
+            action = find_action(entry.action)
+            given = {p.name: p.parse(entry.params[p.name]) for p in action.params if p.name in entry.params}
+            try:
+                await acting.carry_out(app, desk, action, given)
+                journal.remove(entry)
+            except PgtuiError as e:
+                show_error(app, e)
+
+
+async def psql(app: App[Any], desk: Desk) -> None:
+    """Open psql; asks first where the target is guarded, and opens it read-only there."""
+    if desk.read_only:
+        app.notify("pgtui was started with --read-only; psql is not opened", severity="warning", markup=False)
+        return
+    guarded = bool(desk.target.guard)
+    question = f"{desk.target.name} is guarded; psql opens read-only."
+    if guarded and not await app.push_screen_wait(Confirm("Open psql?", question, yes="Yes, open it")):
+        return
+    try:
+        await shell.psql(app, desk, read_only=guarded)
+    except PgtuiError as e:
+        show_error(app, e)
+
+
+def show_details(app: App[Any], pane: RoomPane, row: Any) -> None:
+    """The row in full, with what the room knows besides."""
+    app.push_screen(DetailDialog(pane.snapshot, row, more=pane.more_about(row)))
+
+
+def show_source(app: App[Any], pane: RoomPane) -> None:
+    """The SQL behind the view, and the command that gives the same rows."""
+    line = f"pgtui show {pane.view.name} --target {pane.desk.target.name}"
+    app.push_screen(sql_dialog(pane.view.name, pane.desk.sql_of(pane.view), line))
+
+
+def show_help(app: App[Any], pane: RoomPane) -> None:
+    """Keys, views and columns of the room."""
+    keys = [*KEYS, *pane.own_keys()]
+    app.push_screen(HelpDialog(pane.room.title, doc=pane.room.doc, keys=keys, views=pane.views))
+
+
+def show_error(app: App[Any], error: PgtuiError) -> None:
+    """An error as its sentence and hint."""
+    parts = [Part(error.message, "critical"), *([Part(""), Part(error.hint)] if error.hint else [])]
+    app.push_screen(TextDialog(error.kind, parts, error.message))

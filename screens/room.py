@@ -1,0 +1,358 @@
+"""What all rooms share on screen: views as tabs, their tables, filter, sort, details, actions, export.
+
+A room that is special subclasses `RoomPane`; its file bears the room's name and exports `PANE`.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Input
+
+from backend.core.clean import clean_lines
+from backend.core.declare import Action, Health, Room, View, views
+from backend.core.errors import PgtuiError, Usage
+from backend.core.show import show
+from backend.core.snapshot import Snapshot
+from backend.core.where import parse
+from screens.desk import Desk
+from screens.memory import Memory
+from screens.widgets.table import ViewTable
+from screens.widgets.tabs import TabLine
+from screens.widgets.viewer import Readable
+
+INTERVALS = (0.5, 1, 2, 5, 10, 30, 60)
+
+
+class FilterLine(Input):
+    """The line in which a filter is written; Enter keeps it, Esc gives the old one back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "abandon", "Back", show=False)]
+
+    class Abandoned(Message):
+        """Esc was pressed."""
+
+    def action_abandon(self) -> None:
+        """Give up what was written."""
+        self.post_message(self.Abandoned())
+
+
+class RoomPane(Vertical):
+    """One room: its views as tabs, the table of the chosen one, and what is special about the room."""
+
+    DEFAULT_CSS = """
+    RoomPane { height: 1fr; overflow: hidden; }
+    RoomPane ViewTable { height: 1fr; }
+    RoomPane FilterLine { height: 1; border: none; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab,right_square_bracket", "turn(1)", "Next view", key_display="Tab"),
+        Binding("shift+tab,left_square_bracket", "turn(-1)", "Previous view", show=False),
+        Binding("slash", "filter", "Filter"),
+        Binding("s", "sort", "Sort"),
+        Binding("o", "reverse", "Reverse sort", show=False),
+        Binding("m", "mark", "Mark", show=False),
+        Binding("a", "actions", "Actions"),
+        Binding("S", "source", "SQL", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("e", "export", "Export", show=False),
+        Binding("plus,equals_sign", "faster(1)", "Slower", show=False),
+        Binding("minus", "faster(-1)", "Faster", show=False),
+    ]
+
+    class Shown(Message):
+        """A view of the room has new data."""
+
+        def __init__(self, snapshot: Snapshot) -> None:
+            super().__init__()
+            self.snapshot = snapshot
+
+    class Wanted(Message):
+        """The user wants one of the room's dialogs; the console opens it."""
+
+        def __init__(self, what: str, pane: RoomPane, subject: Any = None) -> None:
+            super().__init__()
+            self.what, self.pane, self.subject = what, pane, subject
+
+    def __init__(self, room: Room, desk: Desk, memory: Memory) -> None:
+        super().__init__(id=f"room-{room.name}")
+        self.room = room
+        self.desk = desk
+        self.memory = memory
+        self.views = self.choose_views(views(room.name))
+        self.view = self.views[0]
+        self.every: float | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+        self._watching = False
+
+    # -- for rooms that are special ----------------------------------------------------------------
+
+    def choose_views(self, known: list[View[Any]]) -> list[View[Any]]:
+        """The views that become tabs: those that need no parameter."""
+        return [v for v in known if not any(p.required for p in v.params)]
+
+    def around(self, tables: Widget) -> ComposeResult:
+        """Where the tables stand; a special room puts its own widgets beside them."""
+        yield tables
+
+    def news(self, snapshot: Snapshot) -> None:
+        """Called with each new state of the view shown."""
+
+    def row_moved(self, row: Any) -> None:
+        """Called when the cursor stands on another row, or on none."""
+
+    def more_about(self, row: Any) -> Sequence[Readable]:
+        """What the details of a row show besides its columns."""
+        return ()
+
+    def own_keys(self) -> Sequence[tuple[str, str]]:
+        """The keys of this room alone, for the help."""
+        return ()
+
+    # -- building --------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Tabs, filter line, tables."""
+        yield TabLine([v.name.partition(".")[2] for v in self.views])
+        yield FilterLine(id="filter", placeholder="text  !text  column>value  column~regex")
+        switcher = ContentSwitcher(*self._tables(), initial=self._table_id(self.view), id="tables")
+        yield from self.around(switcher)
+
+    def _tables(self) -> Iterator[ViewTable]:
+        for view in self.views:
+            table = ViewTable(view, id=self._table_id(view))
+            kept = self.memory.arrangement(view.name)
+            if kept.sort in {c.name for c in view.columns}:
+                table.sort_by(kept.sort, kept.descending)
+            if kept.where:
+                self._keep_filter(table, kept.where)
+            yield table
+
+    def _keep_filter(self, table: ViewTable, text: str) -> None:
+        try:
+            table.filter(parse(text, table.view.columns))
+        except Usage:
+            self.memory.arrangement(table.view.name).where = ""
+
+    @staticmethod
+    def _table_id(view: View[Any]) -> str:
+        return "table-" + view.name.replace(".", "-")
+
+    def on_mount(self) -> None:
+        """Start without a filter line."""
+        self.query_one(FilterLine).display = False
+
+    @property
+    def table(self) -> ViewTable:
+        """The table of the view shown."""
+        return self.query_one(f"#{self._table_id(self.view)}", ViewTable)
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """The room is looked at: watch the view shown."""
+        self._watching = True
+        self._watch()
+        self.table.focus()
+
+    def leave(self) -> None:
+        """The room is no longer looked at."""
+        self._watching = False
+        self._unwatch()
+
+    def _watch(self) -> None:
+        self._unwatch()
+        if self._watching and self.desk.is_open:
+            self._unwatch = self.desk.feed(self.view).subscribe(self._received, self.every)
+
+    def _received(self, snapshot: Snapshot) -> None:
+        self.table.show(snapshot)
+        self.news(snapshot)
+        self.post_message(self.Shown(snapshot))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The present state of the view shown."""
+        return self.desk.feed(self.view).snapshot if self.desk.is_open else Snapshot(self.view)
+
+    def look_at(self, name: str) -> None:
+        """Show the view of that name."""
+        self.view = next(v for v in self.views if v.name == name)
+        self.query_one("#tables", ContentSwitcher).current = self._table_id(self.view)
+        self.query_one(TabLine).choose(self.views.index(self.view))
+        self._watch()
+        self.table.focus()
+        self.row_moved(self.table.cursor_row)
+
+    # -- keys ------------------------------------------------------------------------------------
+
+    def action_turn(self, by: int) -> None:
+        """Show the next or the previous view."""
+        at = (self.views.index(self.view) + by) % len(self.views)
+        self.look_at(self.views[at].name)
+
+    def action_filter(self) -> None:
+        """Write a filter; it works while it is written."""
+        line = self.query_one(FilterLine)
+        line.value = self.table.where.text
+        line.display = True
+        line.focus()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self.table.cycle_sort()
+
+    def action_reverse(self) -> None:
+        """Turn the sort round."""
+        self.table.reverse_sort()
+
+    def action_mark(self) -> None:
+        """Mark the row for an action on several."""
+        self.table.toggle_mark()
+
+    def action_faster(self, by: int) -> None:
+        """Choose the next longer or shorter interval."""
+        now = self.every or self.view.every
+        later = [i for i in INTERVALS if i > now] if by > 0 else [i for i in reversed(INTERVALS) if i < now]
+        if later:
+            self.every = later[0]
+            self._watch()
+            self.app.notify(f"every {later[0]:g} s", timeout=2, markup=False)
+
+    def action_actions(self) -> None:
+        """Choose an action on the row under the cursor, or on the marked ones."""
+        self.post_message(self.Wanted("actions", self, self.chosen_rows()))
+
+    def action_source(self) -> None:
+        """Show the SQL behind the view."""
+        self.post_message(self.Wanted("source", self, self.view))
+
+    def action_copy(self) -> None:
+        """Copy the text of the row under the cursor."""
+        if (row := self.table.cursor_row) is not None:
+            self.app.copy_to_clipboard(row_text(self.view, row))
+            self.app.notify("copied", timeout=2, markup=False)
+
+    def action_export(self) -> None:
+        """Write the rows that are shown to a CSV file in the working folder."""
+        path = Path(f"{self.view.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.csv")
+        try:
+            write_csv(path, self.view, self.table.rows)
+        except OSError as e:
+            self.app.notify(f"{path} cannot be written: {e.strerror}", severity="error", markup=False)
+        else:
+            self.app.notify(f"{len(self.table.rows)} rows written to {path}", markup=False)
+
+    def chosen_rows(self) -> list[Any]:
+        """The marked rows, else the one under the cursor: taken when the key was pressed."""
+        row = self.table.cursor_row
+        return self.table.marked_rows or ([row] if row is not None else [])
+
+    # -- filter line -----------------------------------------------------------------------------
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        line = self.query_one(FilterLine)
+        try:
+            self.table.filter(parse(event.value, self.view.columns))
+            line.remove_class("wrong")
+        except PgtuiError:
+            line.add_class("wrong")
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            parse(event.value, self.view.columns)
+        except PgtuiError as e:
+            self.app.notify(f"{e.message}. {e.hint or ''}", severity="warning", markup=False)
+            return
+        self.memory.arrangement(self.view.name).where = event.value
+        self._close_filter()
+
+    @on(FilterLine.Abandoned)
+    def _filter_abandoned(self) -> None:
+        self._keep_filter(self.table, self.memory.arrangement(self.view.name).where)
+        self._close_filter()
+
+    def _close_filter(self) -> None:
+        self.query_one(FilterLine).display = False
+        self.table.focus()
+
+    # -- the table's messages --------------------------------------------------------------------
+
+    @on(ViewTable.CursorMoved)
+    def _cursor_moved(self, event: ViewTable.CursorMoved) -> None:
+        if event.table is self.table:
+            self.row_moved(event.row)
+
+    @on(ViewTable.RowChosen)
+    def _row_chosen(self, event: ViewTable.RowChosen) -> None:
+        self.post_message(self.Wanted("details", self, event.row))
+
+    @on(ViewTable.Arranged)
+    def _arranged(self, event: ViewTable.Arranged) -> None:
+        kept = self.memory.arrangement(event.table.view.name)
+        kept.sort, kept.descending = event.table.sort.column, event.table.sort.descending
+
+    @on(TabLine.Chosen)
+    def _tab_chosen(self, event: TabLine.Chosen) -> None:
+        self.look_at(self.views[event.index].name)
+
+
+def pane_for(room: Room, desk: Desk, memory: Memory) -> RoomPane:
+    """The pane of a room: its own where `screens/ROOM.py` has one, else the plain one."""
+    name = f"screens.{room.name}"
+    kind: type[RoomPane] = RoomPane
+    if importlib.util.find_spec(name):
+        kind = importlib.import_module(name).PANE
+    return kind(room, desk, memory)
+
+
+def on_row(action: Action, view: View[Any], rows: list[Any]) -> dict[str, Any]:
+    """The parameters that the chosen rows fill: columns of the same names."""
+    if not rows or action.on != view.name:
+        return {}
+    values: dict[str, Any] = {}
+    for param in action.params:
+        if not any(c.name == param.name for c in view.columns):
+            continue
+        found = [getattr(row, param.name) for row in rows]
+        values[param.name] = found if param.many else found[0]
+    return values
+
+
+def row_text(view: View[Any], row: Any) -> str:
+    """What copying a row gives: its text column whole, else all columns by title."""
+    for column in view.columns:
+        if column.col.text and getattr(row, column.name):
+            return clean_lines(str(getattr(row, column.name)))
+    return "\n".join(f"{c.title}: {show(c, getattr(row, c.name))}" for c in view.columns if not c.col.hidden)
+
+
+def write_csv(path: Path, view: View[Any], rows: list[Any]) -> None:
+    """The rows with their exact values, one column for each field."""
+    with path.open("x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(c.name for c in view.columns)
+        writer.writerows([getattr(r, c.name) for c in view.columns] for r in rows)
+
+
+def worst(snapshot: Snapshot) -> Health:
+    """How a room's navigation shows a view: unknown when it cannot be asked."""
+    if snapshot.missing or snapshot.loading:
+        return Health.OK
+    return Health.UNKNOWN if snapshot.error else snapshot.judgement.overall.health

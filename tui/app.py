@@ -1,0 +1,113 @@
+"""The console: one target at a time, its rooms, its runs.
+
+The first frame is painted before psycopg is imported (86 ms of the start): the desk opens after it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+import themes
+from backend.core.target import Inventory, Target
+from screens.console import Console
+from tui.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about the console."""
+
+    inventory: Inventory = field(default_factory=Inventory)
+    read_only: bool = False
+    timeout: float = 10
+    dbname: str | None = None
+    debug: bool = False
+
+
+class PgtuiApp(App[int]):
+    """The console's application: theme, settings, and the watch over the terminal."""
+
+    TITLE = "pgtui"
+    CSS_PATH: ClassVar[list[Path]] = list(themes.STYLE_SHEETS)  # type: ignore[misc]
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "ask_quit", "Quit", show=False, priority=True)]
+
+    def __init__(self, target: Target, options: Options, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.target = target
+        self.options = options
+        self.settings = settings or Settings.load()
+        for theme in themes.THEMES.values():
+            self.register_theme(theme)
+        self.theme = self.settings.theme or themes.fitting(os.environ)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Variables of the style sheet that a theme from elsewhere may lack."""
+        return themes.VARIABLES
+
+    def get_default_screen(self) -> Screen[None]:
+        """The console is the only screen that is not a dialog."""
+        return Console(
+            self.target,
+            self.options.inventory,
+            self.settings,
+            read_only=self.options.read_only,
+            timeout=self.options.timeout,
+        )
+
+    def on_mount(self) -> None:
+        """Watch the terminal: it may vanish without a signal reaching us."""
+        if not self.is_headless:
+            self.set_interval(0.5, self._watch_terminal)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Textual's own palette is not used."""
+        return ()
+
+    async def action_ask_quit(self) -> None:
+        """Quit as `q` does."""
+        if isinstance(self.screen, Console):
+            self.screen.action_quit()
+        else:
+            self.exit(130)
+
+    def use_theme(self, name: str) -> None:
+        """Change the theme, and keep it for the next start."""
+        self.theme = self.settings.theme = name
+
+    async def on_unmount(self) -> None:
+        """Remember how the rooms were arranged."""
+        self.settings.save()
+
+    def _watch_terminal(self) -> None:
+        if terminal_is_gone(0):
+            self.exit(129)
+
+
+def terminal_is_gone(descriptor: int) -> bool:
+    """Whether the terminal has hung up, also where SIGHUP is ignored; asking costs no read."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
+    return any(event & gone for _, event in poll.poll(0))
+
+
+def run(targets: Sequence[Target], options: Options) -> int:
+    """Open the console on the first of the targets; the exit code."""
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    target = targets[0].database(options.dbname)
+    app = PgtuiApp(target, options)
+    code = app.run()
+    return code or app.return_code or 0
