@@ -127,9 +127,9 @@ def _test(term: _Term, columns: Sequence[Column], shown: Sequence[Column]) -> Te
 
 
 def _column(term: _Term, columns: Sequence[Column]) -> Column:
-    wanted = term.name.lower()
+    wanted = term.name.casefold()
     for column in columns:
-        if wanted in (column.name.lower(), column.col.title.lower().replace(" ", "_")):
+        if wanted in (column.name.casefold(), column.col.title.casefold().replace(" ", "_")):
             return column
     error = unknown("column", term.name, [c.name for c in columns])
     hint = f"{error.hint or ''}; to look for the text put it in quotes".lstrip("; ")
@@ -137,11 +137,11 @@ def _column(term: _Term, columns: Sequence[Column]) -> Column:
 
 
 def _contains(text: str, shown: Sequence[Column]) -> Test:
-    wanted = text.lower()
+    wanted = text.casefold()
 
     def test(row: Any, value_of: ValueOf) -> bool:
         return any(
-            wanted in text_of(c, value).lower() for c in shown if (value := value_of(row, c.name)) is not None
+            wanted in text_of(c, value).casefold() for c in shown if (value := value_of(row, c.name)) is not None
         )
 
     return test if wanted else lambda row, value_of: True
@@ -184,11 +184,11 @@ def _presence(column: Column, term: _Term) -> Test:
 
 
 def _equals(column: Column, term: _Term) -> Test:
-    limit, text, wanted = _value(column, term), term.value.lower(), term.op == "="
+    limit, text, wanted = _value(column, term), term.value.casefold(), term.op == "="
 
     def test(row: Any, value_of: ValueOf) -> bool:
         value = value_of(row, column.name)
-        same = value is not None and (comparable(value) == limit or text_of(column, value).lower() == text)
+        same = value is not None and (comparable(value) == limit or text_of(column, value).casefold() == text)
         return same is wanted
 
     return test
@@ -202,7 +202,7 @@ def _ordered(column: Column, term: _Term) -> Test:
         try:
             return value is not None and beyond(value, limit)
         except TypeError:
-            return beyond(str(value).lower(), term.value.lower())
+            return beyond(str(value).casefold(), term.value.casefold())
 
     return test
 
@@ -213,7 +213,7 @@ def comparable(value: Any) -> Any:
         return value.approximate
     if isinstance(value, Enum):
         return comparable(value.value)
-    return value.lower() if isinstance(value, str) else value
+    return value.casefold() if isinstance(value, str) else value
 
 
 def _value(column: Column, term: _Term) -> Any:
@@ -236,7 +236,7 @@ def _typed(column: Column, text: str) -> Any:
         return _length(text)
     if _is(column, datetime):
         return _moment(text)
-    return text.lower()
+    return text.casefold()
 
 
 def _is(column: Column, *types: type) -> bool:

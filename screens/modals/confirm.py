@@ -34,8 +34,7 @@ class Confirm(GatedDialog[bool]):
 
     def on_resize(self) -> None:
         """Give the question its lines."""
-        width = min(110, round(self.size.width * 0.9)) - 5
-        self.room_for(self.text, self.text.line_count(width), 5)
+        self.room_for(self.text, self.text.line_count(self.text_width), 5)
 
     def opened(self) -> None:
         """Focus the answers."""

@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 from backend.core.clean import clean
 
 T = TypeVar("T")
+WIDTH = 112
 
 # Nobody has read a dialog a tenth of a second after it was painted, and over a slow line it is not there yet.
 MARGIN = 0.15
@@ -31,7 +32,7 @@ class Dialog(ModalScreen[T]):
     DEFAULT_CSS = """
     Dialog { align: center middle; background: transparent; }
     Dialog > .dialog {
-        width: 90%; max-width: 110; height: auto; max-height: 100%; padding: 0 1; border: round $border;
+        width: 100%; max-width: 112; height: auto; max-height: 100%; padding: 0 1; border: round $border;
     }
     Dialog .dialog--title { height: 1; text-style: bold; }
     Dialog .dialog--hint { height: 1; }
@@ -62,6 +63,11 @@ class Dialog(ModalScreen[T]):
     def action_leave(self) -> None:
         """Close without an answer."""
         self.dismiss(None)
+
+    @property
+    def text_width(self) -> int:
+        """How wide a text can be inside the box, with a scroll bar beside it."""
+        return max(min(WIDTH, self.size.width) - 5, 1)
 
     def room_for(self, widget: Widget, wanted: int, others: int) -> None:
         """Give a part of the dialog the lines it wants, or what the other parts leave."""

@@ -28,16 +28,16 @@ class Picker(Dialog[Any]):
         super().__init__(title)
         self.list = PickList(items)
         self._current = current
-        self._typed = typed
+        self.entry = Input(typed, select_on_focus=False)
 
     def content(self) -> ComposeResult:
         """What is typed, and what matches."""
-        yield Input(self._typed, select_on_focus=False)
+        yield self.entry
         yield self.list
 
     def on_mount(self) -> None:
         """Start with the current item."""
-        self.query_one(Input).focus()
+        self.entry.focus()
         values = [i.value for i in self.list.items]
         if self._current in values:
             self.list.move_to(values.index(self._current))

@@ -26,8 +26,8 @@ MEANING = {
     Danger.DESTROY: "data or history may be lost",
 }
 NO, YES = 0, 1
-# Border, title, danger, question, answer and hint.
-FRAME = 8
+# Border, title, danger and hint.
+FRAME = 5
 
 
 class Preview(GatedDialog[bool]):
@@ -77,9 +77,9 @@ class Preview(GatedDialog[bool]):
 
     def on_resize(self) -> None:
         """Give the plan the lines that the question leaves."""
-        width = min(110, round(self.size.width * 0.9)) - 6
-        others = FRAME + (2 if self.confirmation.ceremony == "type" else 0)
-        self.room_for(self.text, self.text.line_count(width), others)
+        asks = self.plan.steps and self.confirmation.ceremony in ("ask", "type")
+        others = FRAME + (2 if asks else 0 if self.plan.steps else 1)
+        self.room_for(self.text, self.text.line_count(self.text_width), others)
 
     def opened(self) -> None:
         """Say how to confirm, and focus it."""

@@ -41,8 +41,7 @@ class TextDialog(Dialog[None]):
 
     def on_resize(self) -> None:
         """Give the text the lines it needs, or all there are."""
-        width = min(110, round(self.size.width * 0.9)) - 5
-        self.room_for(self.text, self.text.line_count(width), 4)
+        self.room_for(self.text, self.text.line_count(self.text_width), 4)
 
     def action_copy(self) -> None:
         """Copy the text as it is, not as it is shown."""

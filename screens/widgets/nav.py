@@ -24,7 +24,7 @@ class Tab:
 
 
 class RoomNav(Bar):
-    """The rooms by digit; with the class `-column` below each other. A click posts `Bar.Clicked` with the name.
+    """The rooms by digit, with the class `-column` below each other; a click posts their name.
 
     In a line that is too short, titles other than the current one give way to their digits.
     """

@@ -222,7 +222,7 @@ class ViewTable(Canvas, can_focus=True):
         name = place.column.name
         rows = self._rows.order[self._top : self._top + self.page]
         longest = max((len(str(self._rows.value(key, name) or "")) for key in rows), default=0)
-        return max(0, longest - place.width + PAN)
+        return max(0, longest - place.width)
 
     def _click_title(self, x: int) -> None:
         for place in self._layout.places:
