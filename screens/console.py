@@ -195,7 +195,7 @@ class Console(Screen[None]):
             target.name,
             role=facts.role if facts else "",
             version=f"PostgreSQL {facts.version}" if facts else "",
-            database=facts.database if facts else target.dbname or "",
+            database=_other(facts.database if facts else target.dbname or "", target.name),
             guard=target.guard,
             read_only=self.read_only,
             paused=self.desk.is_open and self.desk.poller.paused,
@@ -315,11 +315,15 @@ class Console(Screen[None]):
     def _wanted(self, event: RoomPane.Wanted) -> None:
         event.stop()
         if event.what == "details":
-            dialogs.show_details(self.app, event.pane, event.subject)
+            self._details(event.pane, event.subject)
         elif event.what == "source":
             dialogs.show_source(self.app, event.pane)
         elif event.what == "actions":
             self._act(event.pane, event.subject)
+
+    @work
+    async def _details(self, pane: RoomPane, row: Any) -> None:
+        await dialogs.show_details(self.app, pane, row)
 
     @work
     async def _act(self, pane: RoomPane, rows: list[Any]) -> None:
@@ -333,3 +337,8 @@ def _trouble(snapshot: Snapshot | None) -> str:
     """The header says what hinders the whole target; a view's own trouble is said in its table."""
     error = snapshot.error if snapshot else None
     return error.message if isinstance(error, Unreachable) else ""
+
+
+def _other(database: str, target: str) -> str:
+    """The database, unless the target's name says it already, as a DSN's does."""
+    return "" if target.endswith(f"/{database}") else database

@@ -184,12 +184,24 @@ class Desk:
 
 def command_line(target: Target, action: Action, values: Mapping[str, Any]) -> str:
     """The `pgtui run-action` line that does the same; secrets are left to the prompt."""
-    words = ["pgtui", "run-action", action.name, "--target", target.name]
+    words = ["pgtui", "run-action", action.name, *target_words(target)]
     if target.dbname:
         words += ["--dbname", target.dbname]
     for param in action.params:
         words += _option(param, values.get(param.name))
     return shlex.join(words)
+
+
+def target_words(target: Target) -> list[str]:
+    """The options that name the target: an inventory's name, or the DSN without its password."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    if target.listed:
+        return ["--target", target.name]
+    if not target.dsn:
+        return []
+    given = {k: v for k, v in conninfo_to_dict(target.dsn).items() if k not in ("password", "sslpassword")}
+    return ["--target", make_conninfo("", **given)]
 
 
 def _option(param: Param, value: Any) -> list[str]:

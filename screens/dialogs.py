@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
 from backend.core.target import Inventory
 from screens import acting, shell
-from screens.desk import Desk
+from screens.desk import Desk, target_words
 from screens.modals.confirm import Confirm
 from screens.modals.form import Form
 from screens.modals.picker import Picker
@@ -202,14 +203,19 @@ async def psql(app: App[Any], desk: Desk) -> None:
         show_error(app, e)
 
 
-def show_details(app: App[Any], pane: RoomPane, row: Any) -> None:
+async def show_details(app: App[Any], pane: RoomPane, row: Any) -> None:
     """The row in full, with what the room knows besides."""
-    app.push_screen(DetailDialog(pane.snapshot, row, more=pane.more_about(row)))
+    snapshot = pane.snapshot
+    try:
+        more = await pane.more_about(row)
+    except PgtuiError as e:
+        more = [Part(""), Part(e.message, "warning")]
+    await app.push_screen(DetailDialog(snapshot, row, more=more))
 
 
 def show_source(app: App[Any], pane: RoomPane) -> None:
     """The SQL behind the view, and the command that gives the same rows."""
-    line = f"pgtui show {pane.view.name} --target {pane.desk.target.name}"
+    line = shlex.join(["pgtui", "show", pane.view.name, *target_words(pane.desk.target)])
     app.push_screen(sql_dialog(pane.view.name, pane.desk.sql_of(pane.view), line))
 
 

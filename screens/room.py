@@ -107,13 +107,17 @@ class RoomPane(Vertical):
         """Where the tables stand; a special room puts its own widgets beside them."""
         yield tables
 
+    def prepared(self, snapshot: Snapshot) -> Snapshot:
+        """What the table shows of a new state."""
+        return snapshot
+
     def news(self, snapshot: Snapshot) -> None:
         """Called with each new state of the view shown."""
 
     def row_moved(self, row: Any) -> None:
         """Called when the cursor stands on another row, or on none."""
 
-    def more_about(self, row: Any) -> Sequence[Readable]:
+    async def more_about(self, row: Any) -> Sequence[Readable]:
         """What the details of a row show besides its columns."""
         return ()
 
@@ -178,7 +182,7 @@ class RoomPane(Vertical):
             self._unwatch = self.desk.feed(self.view).subscribe(self._received, self.every)
 
     def _received(self, snapshot: Snapshot) -> None:
-        self.table.show(snapshot)
+        self.table.show(self.prepared(snapshot))
         self.news(snapshot)
         self.post_message(self.Shown(snapshot))
 

@@ -51,6 +51,7 @@ class Target:
     cluster: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, Limits] = field(default_factory=dict)
     dbname: str | None = None
+    listed: bool = False
 
     def database(self, name: str | None) -> Target:
         """The same target seen from another database."""
@@ -208,6 +209,7 @@ class _Reader:
             )
         return Target(
             name=name,
+            listed=True,
             guard=guard,
             tags=labels,
             jobmon_log=bool(merged.get("jobmon_log", False)),

@@ -17,6 +17,8 @@ from backend.core.values import Size
 from screens.widgets.cells import width_of
 
 TEXT_LEAST = 20
+# The text is what tells one row from another, so it gets this share of the width before lesser columns do.
+TEXT_SHARE = 0.3
 KEY_LEAST = 6
 WIDEST = 28
 WIDE_SCREEN = 100
@@ -95,7 +97,7 @@ class _Arrangement:
 
     @property
     def _room(self) -> int:
-        reserved = TEXT_LEAST if self.text is not None else -self.gap
+        reserved = max(TEXT_LEAST, int(self.width * TEXT_SHARE)) if self.text is not None else -self.gap
         taken = sum(self.widths[i] + self.gap for i in self.keys)
         return self.width - self.left - reserved - taken
 

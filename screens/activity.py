@@ -1,0 +1,195 @@
+"""The room `activity` on screen: the whole statement under the table, charts beside it, idle on demand."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+
+from backend.core.clean import clean
+from backend.core.declare import find_view
+from backend.core.show import moment
+from backend.core.snapshot import Snapshot
+from screens.room import RoomPane
+from screens.widgets.chart import Chart
+from screens.widgets.viewer import Grid, Part, Readable, TextView
+
+# Beside the table where both have room, else not at all: the statement is worth more than a curve.
+WIDE = 150
+HISTORY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a session did at one time."""
+
+    at: datetime
+    state: str | None
+    query: str | None
+
+
+class Charts(Vertical):
+    """Sessions by what they do, and transactions per second."""
+
+    DEFAULT_CSS = "Charts { width: 36; padding: 0 0 0 1; }"
+
+    def compose(self) -> ComposeResult:
+        """Four curves."""
+        yield Chart("active", id="active")
+        yield Chart("waiting for a lock", id="waiting")
+        yield Chart("idle in transaction", id="idle-in-transaction")
+        yield Chart("transactions/s", id="transactions")
+
+    def sessions(self, rows: Sequence[Any]) -> None:
+        """Add the counts of a new state of the sessions."""
+        clients = [r for r in rows if r.backend_type == "client backend"]
+        self._add("active", sum(r.state == "active" for r in clients))
+        self._add("waiting", sum(bool(r.blocked_by) for r in rows))
+        self._add("idle-in-transaction", sum(r.idle_in_transaction is not None for r in clients))
+
+    def transactions(self, snapshot: Snapshot) -> None:
+        """Add the rate of commits and rollbacks."""
+        rates = next(iter(snapshot.rates.values()), {})
+        known = [r for r in (rates.get("commits"), rates.get("rollbacks")) if r is not None]
+        if not snapshot.error and known:
+            self._add("transactions", sum(known))
+
+    def _add(self, chart: str, value: float) -> None:
+        self.query_one(f"#{chart}", Chart).add(value)
+
+
+class ActivityPane(RoomPane):
+    """Sessions with their whole statement, lock trees, and what holds back vacuum."""
+
+    DEFAULT_CSS = """
+    ActivityPane #statement { height: 5; border-top: solid $border; padding: 0 1; }
+    ActivityPane #sessions { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("i", "idle", "Idle sessions", show=False)]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.show_idle = False
+        self._history: dict[tuple[int, datetime | None], deque[Moment]] = defaultdict(
+            lambda: deque(maxlen=HISTORY)
+        )
+        self._unwatch_server: Callable[[], None] = lambda: None
+
+    def around(self, tables: Widget) -> ComposeResult:
+        """Charts at the right, the statement below."""
+        with Horizontal(id="sessions"):
+            yield tables
+            yield Charts()
+        yield TextView(id="statement")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give up what there is no room for."""
+        self.query_one(Charts).display = event.size.width >= WIDE
+        self.query_one("#statement").display = event.size.height >= 16
+        self._watch_server()
+
+    def enter(self) -> None:
+        """Watch the server's transactions too, while their chart is seen."""
+        super().enter()
+        self._watch_server()
+
+    def leave(self) -> None:
+        """Watch nothing."""
+        super().leave()
+        self._unwatch_server()
+
+    def _watch_server(self) -> None:
+        self._unwatch_server()
+        charts = self.query_one(Charts)
+        if self._watching and self.desk.is_open and charts.display:
+            feed = self.desk.feed(find_view("activity.server"))
+            self._unwatch_server = feed.subscribe(charts.transactions, 5)
+
+    def prepared(self, snapshot: Snapshot) -> Snapshot:
+        """Sessions that do nothing are left out until they are asked for."""
+        if snapshot.view.name != "activity.sessions" or self.show_idle or not snapshot.rows:
+            return snapshot
+        busy = tuple(r for r in snapshot.rows if _is_busy(r, snapshot))
+        hidden = len(snapshot.rows) - len(busy)
+        note = (
+            f"{hidden} idle sessions and background processes are not shown; i shows them" if hidden else ""
+        )
+        return replace(snapshot, rows=busy, note=note)
+
+    def news(self, snapshot: Snapshot) -> None:
+        """Charts, history and the statement follow the sessions."""
+        if snapshot.view.name == "activity.sessions" and not snapshot.error:
+            self.query_one(Charts).sessions(snapshot.rows)
+            self._remember(snapshot)
+        self.row_moved(self.table.cursor_row)
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        living = set()
+        for row in snapshot.rows:
+            key = (row.pid, row.backend_start)
+            living.add(key)
+            past = self._history[key]
+            if row.query and (not past or (past[-1].state, past[-1].query) != (row.state, row.query)):
+                past.append(
+                    Moment(snapshot.collected_at or datetime.now().astimezone(), row.state, row.query)
+                )
+        for gone in self._history.keys() - living:
+            del self._history[gone]
+
+    def row_moved(self, row: Any) -> None:
+        """The statement of the row under the cursor, whole."""
+        text = getattr(row, "query", None) or getattr(row, "detail", None) or ""
+        view = self.query_one("#statement", TextView)
+        if [p.text for p in view.parts if isinstance(p, Part)] != [text]:
+            view.show([Part(text, "code")])
+
+    async def more_about(self, row: Any) -> Sequence[Readable]:
+        """Locks held and waited for, and what the session has done since the room was opened."""
+        pid = getattr(row, "pid", None)
+        if not pid:
+            return ()
+        locks = await self.desk.ask(find_view("activity.session_locks"), pid=pid)
+        past = self._history.get((pid, getattr(row, "backend_start", None)), ())
+        return [*_locks(locks), *_past(list(past))]
+
+    def own_keys(self) -> Sequence[tuple[str, str]]:
+        """The one key of this room alone."""
+        return [("i", "show idle sessions and background processes, or hide them")]
+
+    def action_idle(self) -> None:
+        """Show or hide what is idle."""
+        self.show_idle = not self.show_idle
+        self._received(self.snapshot)
+
+
+def _is_busy(row: Any, snapshot: Snapshot) -> bool:
+    """Whether a session is worth a line: it works, waits, keeps a transaction open, or is not well."""
+    if snapshot.view.key(row) in snapshot.judgement.findings:
+        return True
+    if row.state is None:
+        return not row.visible or row.backend_type in ("walsender", "autovacuum worker")
+    return bool(row.state != "idle")
+
+
+def _locks(rows: Sequence[Any]) -> Iterator[Readable]:
+    yield Part("")
+    yield Part("Locks held and waited for", "muted")
+    yield Grid(rows, indent=2) if rows else Part("none, or it has ended", indent=2)
+
+
+def _past(moments: Sequence[Moment]) -> Iterator[Readable]:
+    yield Part("")
+    yield Part("Since this room was opened", "muted")
+    for m in reversed(moments):
+        yield Part(f"{moment(m.at)}  {clean(m.state or ''):<20} {clean(m.query or '')}", indent=2)
+
+
+PANE = ActivityPane
