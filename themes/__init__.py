@@ -22,3 +22,12 @@ def fitting(environ: Mapping[str, str]) -> str:
         return environ["PGTUI_THEME"]
     many = "256color" in environ.get("TERM", "") or environ.get("COLORTERM", "") in ("truecolor", "24bit")
     return DEFAULT if many and "NO_COLOR" not in environ else sixteen.THEME.name
+
+
+def ansi_color(environ: Mapping[str, str]) -> bool | None:
+    """What an app's `ansi_color` has to be from the start: where no colours are wanted, the terminal's own.
+
+    Textual chooses its way of taking colours away before it knows the theme; the other way turns a theme of
+    the terminal's colours into black on black.
+    """
+    return True if "NO_COLOR" in environ else None

@@ -140,9 +140,8 @@ def _contains(text: str, shown: Sequence[Column]) -> Test:
     wanted = text.casefold()
 
     def test(row: Any, value_of: ValueOf) -> bool:
-        return any(
-            wanted in text_of(c, value).casefold() for c in shown if (value := value_of(row, c.name)) is not None
-        )
+        values = ((c, value_of(row, c.name)) for c in shown)
+        return any(wanted in text_of(c, v).casefold() for c, v in values if v is not None)
 
     return test if wanted else lambda row, value_of: True
 

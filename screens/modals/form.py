@@ -46,7 +46,9 @@ class Field(Vertical):
         wanted = "" if self.param.required else "  (optional)"
         yield Static(clean(self.param.ask.label) + wanted, markup=False, classes="field--label")
         yield self.entry
-        yield Static(self._help(), markup=False, classes="field--note")
+        note = Static(self._help(), markup=False, classes="field--note")
+        note.display = bool(self._help())
+        yield note
 
     def value(self) -> Any:
         """The value, None when nothing was given; a usage error when it makes no sense."""
@@ -64,6 +66,7 @@ class Field(Vertical):
         """Say below the input what is wrong with it, or show the help again."""
         note = self.query_one(".field--note", Static)
         note.update(clean(sentence) if sentence else self._help())
+        note.display = bool(sentence or self._help())
         note.set_class(bool(sentence), "-wrong")
 
     def fill(self, text: str) -> None:
@@ -111,7 +114,7 @@ class Form(Dialog[dict[str, Any]]):
         Binding("ctrl+s", "submit", "Go on", show=False),
         Binding("down", "choices", "Choices", show=False),
     ]
-    DEFAULT_CSS = "Form VerticalScroll { height: auto; }"
+    DEFAULT_CSS = "Form VerticalScroll { height: auto; scrollbar-size-vertical: 1; }"
     HINT = "Tab next field · Enter goes on · Esc leaves"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Stage(App[Any]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, *widgets: Widget, theme: str = themes.DEFAULT) -> None:
-        super().__init__()
+        super().__init__(ansi_color=themes.ansi_color(os.environ))
         self.widgets = widgets
         self.messages: list[Any] = []
         for each in themes.THEMES.values():

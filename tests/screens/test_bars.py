@@ -135,3 +135,21 @@ async def test_a_gallery_of_each_theme(name: str) -> None:
 )
 def test_the_theme_fits_the_terminal(environ: dict[str, str], name: str) -> None:
     assert themes.fitting(environ) == name
+
+
+async def test_without_colours_everything_still_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    table = ViewTable(VIEW)
+    app = Stage(table, theme=themes.fitting({"TERM": "xterm-256color", "NO_COLOR": "1"}))
+    async with app.run_test(size=(80, 6)) as pilot:
+        table.focus()
+        table.show(snapshot([row(1, age=minutes(90)), *rows(3)]))
+        await until(pilot, lambda: "✖" in text(app))
+        styles = [s.style for strip in app.screen._compositor.render_strips() for s in strip if s.style]
+        assert {c.name for style in styles for c in (style.color, style.bgcolor) if c} == {"default"}
+        assert [
+            s.text
+            for strip in app.screen._compositor.render_strips()
+            for s in strip
+            if s.style and s.style.reverse
+        ]
