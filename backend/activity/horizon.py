@@ -19,7 +19,7 @@ _SESSIONS_AND_PREPARED = """
 SELECT CASE a.backend_type WHEN 'walsender' THEN 'standby' ELSE 'session' END AS kind,
        CASE a.backend_type WHEN 'walsender' THEN a.application_name ELSE a.pid::pg_catalog.text END AS name,
        a.pid,
-       CASE WHEN a.backend_type <> 'walsender' THEN a.datname END AS database,
+       CASE WHEN a.backend_type IS DISTINCT FROM 'walsender' THEN a.datname END AS database,
        CASE a.backend_type WHEN 'walsender' THEN 'all databases' ELSE 'its database' END AS holds,
        greatest(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid)) AS xid_age,
        pg_catalog.clock_timestamp() - a.xact_start AS held_for,

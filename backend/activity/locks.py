@@ -14,7 +14,8 @@ from backend.core.facts import Query
 from backend.core.values import minutes
 
 # Who waits is known from pg_stat_activity; pg_locks is read only when somebody does, or when the role may
-# not see whether somebody does. A prepared transaction blocks as process 0; its lock has no process.
+# not see whether somebody does. A prepared transaction blocks as process 0; its locks have no process, and
+# the virtual transaction of the session that prepared it, or another one since the last restart.
 BLOCKING = Query("""
   WITH waiting AS MATERIALIZED (
        SELECT a.pid, pg_catalog.pg_blocking_pids(a.pid) AS blockers
@@ -28,8 +29,11 @@ BLOCKING = Query("""
         WHERE EXISTS (SELECT FROM waiting)
           AND (NOT l.granted OR l.pid IS NULL OR l.locktype = 'tuple')),
        prepared AS MATERIALIZED (
-       SELECT x.gid, x.owner, x.database, x.prepared, '-1/' || x.transaction AS virtualtransaction
+       SELECT x.gid, x.owner, x.database, x.prepared, h.virtualtransaction
          FROM pg_catalog.pg_prepared_xacts x
+         LEFT JOIN locks h ON h.locktype = 'transactionid'
+                          AND h.pid IS NULL
+                          AND h.transactionid = x.transaction
         WHERE EXISTS (SELECT FROM waiting w WHERE 0 = ANY (w.blockers)))
 SELECT a.pid,
        NULL AS gid,
@@ -124,6 +128,8 @@ class Involved:
         """Whom it waits for; process 0 stands for the prepared transactions whose locks are in its way."""
         sessions: list[Node] = [(pid, None) for pid in self.blockers or () if pid]
         prepared: list[Node] = [(None, gid) for gid, held in self.held_prepared if conflict(self.mode, held)]
+        if 0 in (self.blockers or ()) and not prepared:
+            prepared.append((0, None))
         return list(dict.fromkeys(sessions + prepared))
 
     @property
@@ -192,9 +198,15 @@ def _gone(node: Node) -> Involved:
     return Involved(pid, gid, None, [], *[None] * 20)
 
 
+def _label(who: Involved) -> str:
+    if who.gid is not None:
+        return f"prepared {who.gid}"
+    return str(who.pid) if who.pid else "prepared transaction"
+
+
 def _row(branch: Branch[Node], who: Involved) -> LockRow:
     return LockRow(
-        tree=branch.prefix + (str(who.pid) if who.pid is not None else f"prepared {who.gid}"),
+        tree=branch.prefix + _label(who),
         pid=who.pid,
         gid=who.gid,
         depth=branch.depth,
@@ -224,7 +236,7 @@ def verdict(row: LockRow) -> Verdict | None:
     if row.depth or not row.victims:
         return None
     held = f"{row.victims} session{'s' if row.victims > 1 else ''}"
-    if row.gid is not None:
+    if not row.pid:
         return Verdict(Health.WARNING, f"is prepared, not committed, and blocks {held}")
     if (row.state or "").startswith("idle in transaction"):
         return Verdict(Health.WARNING, f"is {row.state} and blocks {held}")
