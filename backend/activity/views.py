@@ -8,6 +8,7 @@ from typing import Annotated
 from backend.activity import databases as dbs
 from backend.activity import horizon as xmin
 from backend.activity import locks as waits
+from backend.activity import prepared as twophase
 from backend.activity import progress as work
 from backend.activity import session_locks as held
 from backend.activity import sessions as who
@@ -50,6 +51,12 @@ async def horizon(s: Session) -> list[xmin.HorizonRow]:
         s.fetch(xmin.Holder, xmin.HORIZON, s.own_pids), s.fetch(xmin.DeadRows, xmin.DEAD_ROWS)
     )
     return xmin.ranked(holders, counted[0])
+
+
+@view("activity.prepared", every=10, empty="no transaction is prepared")
+async def prepared(s: Session) -> list[twophase.PreparedRow]:
+    """Prepared transactions that wait for their commit or rollback, the oldest first."""
+    return await s.fetch(twophase.PreparedRow, twophase.PREPARED)
 
 
 @view("activity.progress", every=2, verdict=work.verdict, empty="no command that reports progress is running")
