@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def choose_and_run(app: App[Any], desk: Desk, room: Room, view: View[Any], rows: Sequence[Any]) -> None:
     """Offer the room's actions, those on the chosen rows first, and go on with the one that is picked."""
-    fitting = sorted(actions(room.name), key=lambda a: a.on != view.name)
+    fitting = sorted(actions(room.name), key=lambda a: view.name not in a.on)
     title = f"Actions on {_named(view, rows)}" if rows else f"Actions of {room.title}"
     picked = await app.push_screen_wait(Picker(title, [item(a, desk) for a in fitting]))
     if picked is not None:
@@ -69,7 +69,7 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
 
 async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> dict[str, Any] | None:
     """The parameters: from the row where it has them all, else from a form."""
-    if all(p.name in given for p in action.params):
+    if all(p.name in given for p in action.params if p.ask.fill):
         return given
     choices = {p.name: await _choices(desk, p.ask.choices) for p in action.params if p.ask.choices}
     return await app.push_screen_wait(

@@ -328,14 +328,15 @@ def pane_for(room: Room, desk: Desk, memory: Memory) -> RoomPane:
 
 def on_row(action: Action, view: View[Any], rows: list[Any]) -> dict[str, Any]:
     """The parameters that the chosen rows fill: columns of the same names."""
-    if not rows or action.on != view.name:
+    if not rows or view.name not in action.on:
         return {}
     values: dict[str, Any] = {}
     for param in action.params:
-        if not any(c.name == param.name for c in view.columns):
+        if not param.ask.fill or not any(c.name == param.name for c in view.columns):
             continue
-        found = [getattr(row, param.name) for row in rows]
-        values[param.name] = found if param.many else found[0]
+        found = [v for row in rows if (v := getattr(row, param.name)) is not None]
+        if found:
+            values[param.name] = found if param.many else found[0]
     return values
 
 

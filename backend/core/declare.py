@@ -132,7 +132,7 @@ class Ask:
 
     `choices` is `room.view.column`; the parameter then offers that column's values. A `secret` never
     arrives as an option's value and is masked wherever it would be shown. `lines` asks for a text of
-    several lines.
+    several lines. `fill` off keeps a selected row from filling it: a filter beside the key.
     """
 
     label: str
@@ -141,6 +141,7 @@ class Ask:
     choices: str | None = None
     secret: bool = False
     lines: bool = False
+    fill: bool = True
 
 
 class _Required:
@@ -184,6 +185,13 @@ class Param:
             raise Usage(f"{self.option} wants {self._wanted}, not {text!r}") from None
         except Usage as e:
             raise Usage(f"{self.option}: {e.message}", hint=e.hint) from None
+
+    def parse_each(self, text: str) -> list[Any]:
+        """The values that one mention of a repeatable option stands for; text is one value as it is."""
+        if self.type is str and not self.words:
+            return [text]
+        values: list[Any] = self.parse(text)
+        return values
 
     def _convert(self, text: str) -> Any:
         if self.many:
@@ -262,6 +270,7 @@ class View(Generic[R]):
     empty: str
     verdict: Callable[[R], Verdict | None] | None
     overall: Callable[[Sequence[R]], Verdict | None] | None
+    checked: bool = True
 
     @property
     def room(self) -> str:
@@ -299,7 +308,7 @@ class View(Generic[R]):
     def judged(self) -> bool:
         """Whether it has a verdict, so that `check` can ask it."""
         has_limits = any(c.col.warn is not None or c.col.crit is not None for c in self.columns)
-        return bool(self.verdict or self.overall or has_limits)
+        return self.checked and bool(self.verdict or self.overall or has_limits)
 
     @property
     def has_rates(self) -> bool:
@@ -324,7 +333,7 @@ class Action:
     fn: Callable[..., Awaitable[Plan]]
     danger: Danger
     needs: Needs
-    on: str | None
+    on: tuple[str, ...]
     exclusive: bool
 
     @property
@@ -439,27 +448,37 @@ def view(
     empty: str = "nothing to show",
     verdict: Callable[[Any], Verdict | None] | None = None,
     overall: Callable[[Sequence[Any]], Verdict | None] | None = None,
+    checked: bool = True,
 ) -> Callable[[ViewFunction[R]], ViewFunction[R]]:
-    """Declare a view; `every` is its refresh interval in seconds, `empty` says what no rows mean."""
+    """Declare a view; `every` is its refresh interval in seconds, `empty` says what no rows mean.
+
+    Not `checked`, its verdicts colour the rows and are no alarm: a failed run of last week stays red.
+    """
 
     def register(fn: ViewFunction[R]) -> ViewFunction[R]:
-        _registry.views[name] = View(name, fn, needs or Needs(), every, empty, verdict, overall)
+        _registry.views[name] = View(name, fn, needs or Needs(), every, empty, verdict, overall, checked)
         return fn
 
     return register
 
 
 def action(
-    name: str, *, danger: Danger, needs: Needs | None = None, on: str | None = None, exclusive: bool = True
+    name: str,
+    *,
+    danger: Danger,
+    needs: Needs | None = None,
+    on: str | tuple[str, ...] = (),
+    exclusive: bool = True,
 ) -> Callable[[ActionFunction], ActionFunction]:
     """Declare an action; `danger` is the least, a plan may raise it.
 
-    `on` names the view whose selected row fills parameters of the same names. Runs of `disrupt` and above
+    `on` names the views whose selected row fills parameters of the same names. Runs of `disrupt` and above
     take turns on a target, unless `exclusive` is off: ending a session must never wait for a long run.
     """
 
     def register(fn: ActionFunction) -> ActionFunction:
-        _registry.actions[name] = Action(name, fn, danger, needs or Needs(), on, exclusive)
+        views = (on,) if isinstance(on, str) else on
+        _registry.actions[name] = Action(name, fn, danger, needs or Needs(), views, exclusive)
         return fn
 
     return register

@@ -301,13 +301,23 @@ def statement(*statements: Statement, **kw: Any) -> Sql:
     return Sql(tuple(sql.SQL(s) if isinstance(s, str) else s for s in statements), **kw)
 
 
-def over(template: LiteralString, keys: Sequence[Sequence[Any]], labels: Sequence[str], **kw: Any) -> Sql:
-    """A step on a selection: `{keys}` in the template becomes a VALUES list of the keys."""
+def over(
+    template: LiteralString,
+    keys: Sequence[Sequence[Any]],
+    labels: Sequence[str],
+    fill: Mapping[str, sql.Composable] | None = None,
+    **kw: Any,
+) -> Sql:
+    """A step on a selection: `{keys}` in the template becomes a VALUES list of the keys.
+
+    Other names in braces are filled from `fill`: the condition that a member still has to meet.
+    """
+    more = dict(fill or {})
     rows = sql.SQL(", ").join(
         sql.SQL("({})").format(sql.SQL(", ").join(sql.Literal(v) for v in key)) for key in keys
     )
-    whole = sql.SQL(template).format(keys=sql.SQL("VALUES {}").format(rows))
-    elided = sql.SQL(template).format(keys=sql.SQL("VALUES …"))
+    whole = sql.SQL(template).format(keys=sql.SQL("VALUES {}").format(rows), **more)
+    elided = sql.SQL(template).format(keys=sql.SQL("VALUES …"), **more)
     return Sql((whole,), keys=tuple(labels), elided=(elided,), **kw)
 
 
