@@ -504,11 +504,10 @@ def room(name: str) -> Room:
 
 
 @cache
-def _load(name: str) -> None:
-    for module in ("views", "actions"):
-        full = f"backend.{name}.{module}"
-        if importlib.util.find_spec(full):
-            importlib.import_module(full)
+def _load(name: str, module: str) -> None:
+    full = f"backend.{name}.{module}"
+    if importlib.util.find_spec(full):
+        importlib.import_module(full)
 
 
 def views(of: str | None = None) -> list[View[Any]]:
