@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import pq
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backend.core.clean import mask
 from backend.core.errors import Failed, Missing, PgtuiError, Refused, Unreachable, Usage
 from backend.core.host import Host
+from backend.core.loaders import adapt
 from backend.core.passwords import lookup, service
 from backend.core.target import Target
-from backend.core.values import INFINITY, MINUS_INFINITY
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 AskPassword = Callable[[str], Awaitable[str | None]]
+Dial = Callable[[str | None], Awaitable[Connection]]
 T = TypeVar("T")
+
+# What psycopg warns of (a time zone that Python does not know) would be written across the screen.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # Dates, intervals and encodings as the loaders below expect them, whatever the role's own settings are;
 # jit never pays for a catalog query, and search_path must not lead to somebody's own pg_stat_activity.
@@ -41,11 +43,15 @@ _COMMON = {
     "jit": "off",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 LOOKING = _COMMON | {
     "default_transaction_read_only": "on",
     "lock_timeout": "500ms",
     "idle_in_transaction_session_timeout": "10s",
+    # A long question ends with the pgtui that asked it, not by its time limit.
+    "client_connection_check_interval": "1s",
 }
 # The search_path stays the role's own here, since an action may run the user's SQL.
 ACTING = {k: v for k, v in _COMMON.items() if k != "search_path"} | {
@@ -62,46 +68,8 @@ _KEEPALIVES = {
 _LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
-class TextLoader(Loader):
-    """Text whose bytes need not be UTF-8: one odd query text must not blind a view."""
-
-    def load(self, data: Buffer) -> str:
-        """The text, with undecodable bytes kept as surrogates."""
-        return bytes(data).decode("utf-8", "surrogateescape")
-
-
-class _Unbounded:
-    @staticmethod
-    def named(data: Buffer) -> datetime | None:
-        text = bytes(data)
-        if text == b"infinity" or re.match(rb"\d{5,}-", text):
-            return INFINITY
-        return MINUS_INFINITY if text == b"-infinity" or text.endswith(b" BC") else None
-
-
-class BoundlessTimestamptzLoader(TimestamptzLoader):
-    """Times with zone; infinity and years that Python does not know become the named values."""
-
-    def load(self, data: Buffer) -> datetime:
-        """The time, never an error."""
-        return _Unbounded.named(data) or super().load(data)
-
-
-class BoundlessTimestampLoader(TimestampLoader):
-    """Times without zone; infinity and years that Python does not know become the named values."""
-
-    def load(self, data: Buffer) -> datetime:
-        """The time, never an error."""
-        return _Unbounded.named(data) or super().load(data)
-
-
-def adapt(connection: Connection) -> None:
-    """Give the connection loaders that no row can make fail."""
-    for name in ("text", "varchar", "bpchar", "name", '"char"', "unknown"):
-        with contextlib.suppress(KeyError):
-            connection.adapters.register_loader(connection.adapters.types[name].oid, TextLoader)
-    connection.adapters.register_loader("timestamptz", BoundlessTimestamptzLoader)
-    connection.adapters.register_loader("timestamp", BoundlessTimestampLoader)
+class PasswordWanted(Unreachable):
+    """The server wants a password, and there is none or a wrong one."""
 
 
 async def guarded(task: Awaitable[T], limit: float, connection: Connection | None, what: str) -> T:
@@ -114,21 +82,28 @@ async def guarded(task: Awaitable[T], limit: float, connection: Connection | Non
     try:
         done, _ = await asyncio.wait({running}, timeout=limit)
     except asyncio.CancelledError:
-        _drop(connection)
-        running.cancel()
+        await _abandon(running, connection)
         raise
     if done:
         return running.result()
-    _drop(connection)
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError, psycopg.Error, asyncio.TimeoutError):
-        await asyncio.wait({running}, timeout=0.1)
+    await _abandon(running, connection)
     raise Unreachable(f"{what} did not answer within {limit:g} s", hint="it may be frozen, or the network is")
 
 
-def _drop(connection: Connection | None) -> None:
+async def _abandon(running: asyncio.Future[Any], connection: Connection | None) -> None:
     if connection is not None:
         connection.pgconn.finish()
+    running.cancel()
+    running.add_done_callback(_heard)
+    await asyncio.wait({running}, timeout=0.1)
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    """Take note of how an abandoned task ended, so that asyncio does not report it as forgotten."""
+    if task.cancelled() or task.exception() is not None:
+        return
+    if isinstance(opened := task.result(), psycopg.AsyncConnection):
+        opened.pgconn.finish()
 
 
 async def resolve(target: Target, host: Host, dsn: str) -> dict[str, Any]:
@@ -168,12 +143,18 @@ async def connect(
     given = _KEEPALIVES | {k: v for k, v in given.items() if v is not None}
     if password is not None:
         given["password"] = password
-    opening = psycopg.AsyncConnection.connect("", autocommit=True, prepare_threshold=1, **given)
+    opening = psycopg.AsyncConnection.connect(
+        make_conninfo("", **given), autocommit=True, prepare_threshold=1
+    )
     try:
         connection = await guarded(opening, limit, None, target.label)
+        adapt(connection)
+        if connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+            # Such a server keeps any bytes, and refuses to hand out as UTF-8 those that are not.
+            raw = connection.execute(b"SET client_encoding = 'SQL_ASCII'", prepare=False)
+            await guarded(raw, limit, connection, target.label)
     except psycopg.Error as e:
         raise unreachable(target, e) from None
-    adapt(connection)
     return connection
 
 
@@ -182,7 +163,27 @@ def unreachable(target: Target, error: psycopg.Error) -> Unreachable:
     said = mask(str(error)).strip()
     said = re.sub(r"^connection failed: |^connection is bad: ", "", said).replace("\n", " ").strip()
     said = re.sub(r"^.*?failed: (FATAL|ERROR):\s+", "", said)
-    return Unreachable(f"{target.label} cannot be reached: {said}", hint=_connect_hint(said))
+    kind = PasswordWanted if _wants_password(error) else Unreachable
+    return kind(f"{target.label} cannot be reached: {said}", hint=_connect_hint(said))
+
+
+def _wants_password(error: psycopg.Error) -> bool:
+    # libpq tells both cases itself; the first is its own text, the second a function of libpq 16 and newer.
+    pgconn = error.pgconn
+    if pgconn is not None and (pgconn.needs_password or pgconn.used_password):
+        return "no password supplied" in str(error) or "authentication failed" in str(error)
+    return "no password supplied" in str(error)
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection itself has gone, not only the statement failed."""
+    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _HUNG_UP
+
+
+# Shut down by the administrator, after a crash, not up yet, database dropped, idle for too long.
+_HUNG_UP = ("57P01", "57P02", "57P03", "57P04", "57P05")
 
 
 _HINTS = (
@@ -210,14 +211,23 @@ def behind_pooler(connection: Connection, backend_pid: int) -> bool:
 
 
 async def settle(connection: Connection, settings: Mapping[str, str]) -> None:
-    """Set what the session needs, in one statement; all of these settings exist since PostgreSQL 14."""
+    """Set what the session needs, in one statement; what this version does not know is left out."""
     await connection.execute(
         b"SELECT pg_catalog.set_config(w.name, w.value, false)"
         b"  FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]),"
-        b"                  pg_catalog.unnest(%s::pg_catalog.text[])) AS w(name, value)",
+        b"                  pg_catalog.unnest(%s::pg_catalog.text[])) AS w(name, value)"
+        b" WHERE pg_catalog.current_setting(w.name, true) IS NOT NULL",
         [list(settings), list(settings.values())],
         prepare=False,
     )
+
+
+@cache
+def pooled_begin(timeout: float) -> bytes:
+    """What begins a transaction behind a pooler: read-only, with settings that end together with it."""
+    settings = _COMMON | {"statement_timeout": f"{int(timeout * 1000)}ms", "lock_timeout": "500ms"}
+    local = [f"SET LOCAL {k} = '{v}'" for k, v in settings.items() if k != "transaction_timeout"]
+    return "; ".join(["BEGIN READ ONLY", *local]).encode()
 
 
 POOLER = "this DSN is a pooler; give the server itself"
@@ -246,6 +256,9 @@ async def acting(
         await guarded(
             settle(connection, ACTING | {"lock_timeout": lock_wait}), limit, connection, target.label
         )
+    except psycopg.Error as e:
+        await close(connection)
+        raise not_a_server(target, e) from None
     except BaseException:
         await close(connection)
         raise
@@ -286,6 +299,8 @@ def explain(error: psycopg.Error, what: str) -> PgtuiError:
 
 def not_a_server(target: Target, error: psycopg.Error) -> Unreachable:
     """The sentence for something that answers, but not as a PostgreSQL server does."""
+    if is_lost(error):
+        return unreachable(target, error)
     said = mask(str(error).strip().partition("\n")[0])
     if "SHOW HELP" in str(error):
         return Unreachable(f"{target.label} is PgBouncer's own console", hint="give the server's DSN instead")

@@ -1,8 +1,7 @@
-"""What is open for one target: the looking connection, acting connections, the host.
+"""What is open for one target: two lanes of looking, acting connections, the host.
 
-What views ask in the same tick travels in one pipelined round trip of prepared statements. When one of
-them fails, the round is repeated singly on a fresh connection, and the culprit goes alone from then on;
-so does a statement that proved slow. Every wait is guarded, so a dead or frozen server never blocks.
+Views ask; quick questions share the first lane's round trips, and one that proved slow or failed goes on
+the second, where it holds up nobody. Every wait is guarded, so a dead or frozen server never blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from backend.core import connection as link
 from backend.core.connection import AskPassword, Connection, guarded
@@ -24,6 +22,7 @@ from backend.core.discover import ask_facts
 from backend.core.errors import PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
 from backend.core.host import Host
+from backend.core.lane import Lane, Request
 from backend.core.target import Target
 
 T = TypeVar("T")
@@ -31,14 +30,6 @@ T = TypeVar("T")
 SLOW = 0.1  # seconds; a statement that takes longer no longer travels with the others
 APART = 300.0  # seconds that a slow or failed statement stays apart
 BACKOFF = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between attempts to reconnect
-
-
-@dataclass(slots=True)
-class _Request:
-    row: type[Any]
-    statement: bytes
-    params: tuple[Any, ...]
-    answer: asyncio.Future[list[Any]]
 
 
 @dataclass(slots=True)
@@ -54,10 +45,53 @@ class _Apart:
         return self.until.get(statement, 0) > time.monotonic()
 
 
-# A view's table was altered under its prepared statement, or the server lost that: a fresh connection helps.
-_FORGOTTEN = (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidSqlStatementName)
+@dataclass(slots=True)
+class _Backoff:
+    """When to try again, and what was said the last time."""
 
-_NET = b"SET LOCAL TRANSACTION READ ONLY"
+    failures: int = 0
+    until: float = 0.0
+    error: PgtuiError | None = None
+
+    def note(self, error: PgtuiError) -> None:
+        self.failures = min(self.failures + 1, len(BACKOFF) - 1)
+        self.until = time.monotonic() + BACKOFF[self.failures]
+        self.error = error
+
+    def demand(self) -> None:
+        if self.error and time.monotonic() < self.until:
+            raise self.error
+
+    def forget(self) -> None:
+        self.failures, self.until, self.error = 0, 0.0, None
+
+
+@dataclass(slots=True)
+class _Passwords:
+    """Passwords typed by the user, by connection string; in memory only, each asked for once."""
+
+    ask: AskPassword | None
+    known: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+
+    async def obtain(self, dsn: str, label: str) -> bool:
+        """Ask for the password; whether there is a new one to try."""
+        if self.ask is None or dsn in self.refused:
+            return False
+        self.known.pop(dsn, None)
+        self.refused.add(dsn)
+        typed = await self.ask(f"Password for {label}: ")
+        if typed:
+            self.known[dsn] = typed
+        return bool(typed)
+
+    def wrong(self, dsn: str) -> None:
+        """Forget a password that did not help; it is asked for again when the user wants to."""
+        self.known.pop(dsn, None)
+
+    def right(self, dsn: str) -> None:
+        """The password opened the door: should it change one day, ask again."""
+        self.refused.discard(dsn)
 
 
 class Session:
@@ -75,24 +109,21 @@ class Session:
         self.host = host
         self.timeout = timeout
         self.sent: dict[str, dict[bytes, None]] = {}
-        self._ask = ask_password
-        self._password: str | None = None
+        self.round_trip = 0.0
+        self._passwords = _Passwords(ask_password)
         self._facts: Facts | None = None
-        self._main: Connection | None = None
-        self._side: Connection | None = None
-        self._pending: list[_Request] = []
-        self._running: asyncio.Task[None] | None = None
+        self._main = Lane(self, together=True)
+        self._side = Lane(self, together=False)
         self._apart = _Apart()
-        self._test_singly = False
-        self._attempts = 0
-        self._next_attempt = 0.0
-        self._down: PgtuiError | None = None
+        self._backoff = _Backoff()
+        self._opening = asyncio.Lock()
+        self._closed = False
 
     @property
     def facts(self) -> Facts:
         """What is known of the target; asked at every connect."""
         if self._facts is None:
-            raise self._down or Unreachable(f"{self.target.label} is not connected")
+            raise self._backoff.error or Unreachable(f"{self.target.label} is not connected")
         return self._facts
 
     @property
@@ -103,31 +134,52 @@ class Session:
     @property
     def connected(self) -> bool:
         """Whether the looking connection is there."""
-        return self._main is not None and not self._main.closed
+        return self._main.connected
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler sits between."""
+        return self._facts is not None and self._facts.pooler
 
     @property
     def own_pids(self) -> list[int]:
         """The backends of this session's looking connections, which views leave out."""
-        return [c.pgconn.backend_pid for c in (self._main, self._side) if c and not c.closed]
+        lanes = (self._main, self._side)
+        return [lane.connection.pgconn.backend_pid for lane in lanes if lane.connection and lane.connected]
 
     async def open(self) -> Session:
         """Connect and learn the facts; `Unreachable` in the server's words."""
-        if not self.connected:
-            self._main = await self._looking()
+        async with self._opening:
+            await self._main.open()
         return self
 
     async def close(self) -> None:
         """Close everything that is open, without waiting for a frozen server."""
-        if self._running:
-            self._running.cancel()
-        for connection in (self._main, self._side):
-            await link.close(connection)
+        self._closed = True
+        await asyncio.gather(self._main.close(), self._side.close())
         await self.host.close()
 
     def retry_now(self) -> None:
-        """Forget back-offs and slow marks: the user asked for a refresh."""
-        self._attempts, self._next_attempt = 0, 0.0
+        """Forget back-offs, slow marks and refused passwords: the user asked for a refresh."""
+        self._backoff.forget()
         self._apart.until.clear()
+        self._passwords.refused.clear()
+
+    async def ready(self) -> None:
+        """Connect again if need be, not more often than the back-off allows."""
+        if self.connected:
+            return
+        self._backoff.demand()
+        async with self._opening:
+            if self.connected:
+                return
+            self._backoff.demand()
+            try:
+                await self._main.open()
+            except PgtuiError as e:
+                self._backoff.note(e)
+                raise
+        self._backoff.forget()
 
     async def fetch(
         self, row: type[T], query: Query, *params: Any, **identifiers: str | sql.Composable
@@ -137,70 +189,76 @@ class Session:
         answer: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
         statement = query.compose(self.facts, identifiers)
         self.sent.setdefault(asking.get(), {})[statement] = None
-        self._pending.append(_Request(row, statement, params, answer))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._drain())
+        lane = self._side if statement in self._apart and not self.pooled else self._main
+        lane.ask(Request(row, statement, params, answer))
         return await answer
 
     async def open_acting(self, target: Target, action: str, lock_wait: str = "5s") -> Connection:
         """A connection of its own for one run, named after the action; the run closes it."""
-        return await link.acting(
-            target, self.host, action=action, lock_wait=lock_wait, password=self._password, limit=self.timeout
+        dsn = target.dsn if target.act is None else target.act
+        return await self._with_password(
+            dsn,
+            lambda password: link.acting(
+                target, self.host, action=action, lock_wait=lock_wait, password=password, limit=self.timeout
+            ),
         )
 
     async def refresh_facts(self) -> Facts:
         """Ask the facts again, after something that may have changed them."""
-        if self._main is None or self._main.closed:
-            await self.open()
-        elif not self.facts.pooler:
-            self._facts = await self._ask_facts(self._main)
+        async with self._main.turn:
+            if self._main.connection is None or not self._main.connected:
+                await self.open()
+            else:
+                self._learn(await self._ask_facts(self._main.connection))
         return self.facts
 
-    # -- connecting ------------------------------------------------------------------------------
+    # -- what the lanes need (lane.Owner) --------------------------------------------------------
 
-    async def ready(self) -> None:
-        """Connect again if need be, not more often than the back-off allows."""
-        if self.connected:
-            return
-        if time.monotonic() < self._next_attempt and self._down:
-            raise self._down
+    async def looking(self, lane: Lane) -> Connection:
+        """A looking connection; the first lane's also tells the facts."""
+        if self._closed:
+            raise Unreachable(f"{self.target.label} has been closed")
+        connection = await self._with_password(self.target.dsn, self._dial)
         try:
-            await self.open()
-        except PgtuiError as e:
-            self._attempts = min(self._attempts + 1, len(BACKOFF) - 1)
-            self._next_attempt = time.monotonic() + BACKOFF[self._attempts]
-            self._down = e
-            raise
-        self._attempts, self._down = 0, None
-
-    async def _looking(self) -> Connection:
-        connection = await self._connect()
-        try:
-            facts = await self._ask_facts(connection)
-            if not facts.pooler:
-                settings = link.LOOKING | {"statement_timeout": f"{int(self.timeout * 1000)}ms"}
-                await guarded(link.settle(connection, settings), self.timeout, connection, self.target.label)
-            else:
-                connection.prepare_threshold = None
+            await self._prepare(connection, lane)
         except BaseException:
             await link.close(connection)
             raise
-        self._facts = facts
+        if self._closed:  # while the user was typing a password
+            await link.close(connection)
+            raise Unreachable(f"{self.target.label} has been closed")
         return connection
 
-    async def _connect(self) -> Connection:
-        try:
-            return await self._dial()
-        except Unreachable as e:
-            if not self._ask or self._password or "password" not in e.message:
-                raise
-            self._password = await self._ask(f"Password for {self.target.label}: ")
-            return await self._dial()
+    def took(self, statements: Sequence[bytes], seconds: float) -> bool:
+        """Remember a slow statement; the quickest round so far is what the way itself costs."""
+        self.round_trip = min(self.round_trip or seconds, seconds)
+        slow = seconds - self.round_trip > SLOW
+        if slow and len(statements) == 1:
+            self._apart.add(statements[0])
+        return slow
 
-    async def _dial(self) -> Connection:
-        return await link.connect(
-            self.target, self.host, name="pgtui", limit=self.timeout, password=self._password
-        )
+    def failed(self, statement: bytes) -> None:
+        """Let a statement that failed go alone from now on."""
+        self._apart.add(statement)
+
+    # -- connecting ------------------------------------------------------------------------------
+
+    async def _prepare(self, connection: Connection, lane: Lane) -> None:
+        if lane is self._main:
+            self._learn(await self._ask_facts(connection))
+        if self.pooled:
+            connection.prepare_threshold = None
+            return
+        settings = link.LOOKING | {"statement_timeout": f"{int(self.timeout * 1000)}ms"}
+        started = time.monotonic()
+        await self._settle(connection, settings)
+        self.took((), time.monotonic() - started)
+
+    async def _settle(self, connection: Connection, settings: dict[str, str]) -> None:
+        try:
+            await guarded(link.settle(connection, settings), self.timeout, connection, self.target.label)
+        except psycopg.Error as e:
+            raise link.unreachable(self.target, e) from None
 
     async def _ask_facts(self, connection: Connection) -> Facts:
         try:
@@ -208,124 +266,26 @@ class Session:
         except psycopg.Error as e:
             raise link.not_a_server(self.target, e) from None
 
-    # -- asking ----------------------------------------------------------------------------------
+    def _learn(self, facts: Facts) -> None:
+        if facts == self._facts:
+            return
+        self._facts = facts
+        self._apart.until.clear()
 
-    async def _drain(self) -> None:
-        while self._pending:
-            batch, self._pending = self._pending, []
-            try:
-                await self._round(batch)
-            except BaseException as e:
-                for request in batch:
-                    _fail(request, e)
-                if not isinstance(e, Exception):
-                    raise
+    async def _dial(self, password: str | None) -> Connection:
+        return await link.connect(self.target, self.host, name="pgtui", limit=self.timeout, password=password)
 
-    async def _round(self, batch: list[_Request]) -> None:
-        alone = [r for r in batch if r.statement in self._apart]
-        together = [r for r in batch if r.statement not in self._apart]
-        if self.facts.pooler or self._test_singly or len(together) == 1:
-            self._test_singly = False
-            for request in together:
-                await self._single(request, await self._main_connection())
-        elif together:
-            await self._together(together)
-        for request in alone:
-            await self._single(request, await self._side_connection())
-
-    async def _together(self, batch: list[_Request]) -> None:
-        connection = await self._main_connection()
-        started = time.monotonic()
+    async def _with_password(self, dsn: str, dial: link.Dial) -> Connection:
+        passwords = self._passwords
         try:
-            answers = await self._guard(_pipeline(connection, batch), connection)
-        except psycopg.Error:
-            # A pipeline voids all that follows a failure, and psycopg then believes in statements that the
-            # server never prepared; a fresh connection costs 3 ms and is certain.
-            await link.close(connection)
-            for request in batch:
-                await self._single(request, await self._main_connection())
-            return
-        self._test_singly = time.monotonic() - started > SLOW
-        for request, rows in zip(batch, answers, strict=True):
-            _succeed(request, rows)
-
-    async def _single(self, request: _Request, connection: Connection) -> None:
-        started = time.monotonic()
+            return await dial(passwords.known.get(dsn))
+        except link.PasswordWanted:
+            if not await passwords.obtain(dsn, self.target.label):
+                raise
         try:
-            rows = await self._guard(self._execute(connection, request), connection)
-        except _FORGOTTEN:
-            await link.close(connection)
-            await self._retry(request)
-            return
-        except psycopg.Error as e:
-            self._failed(request, e, connection)
-            return
-        if time.monotonic() - started > SLOW:
-            self._apart.add(request.statement)
-        _succeed(request, rows)
-
-    async def _retry(self, request: _Request) -> None:
-        connection = await self._main_connection()
-        try:
-            _succeed(request, await self._guard(self._execute(connection, request), connection))
-        except psycopg.Error as e:
-            self._failed(request, e, connection)
-
-    def _failed(self, request: _Request, error: psycopg.Error, connection: Connection) -> None:
-        if connection.closed or connection.broken:
-            _fail(request, link.unreachable(self.target, error))
-            return
-        self._apart.add(request.statement)
-        _fail(request, link.explain(error, self.target.label))
-
-    async def _execute(self, connection: Connection, request: _Request) -> list[Any]:
-        if not self.facts.pooler:
-            return await _rows(connection, request)
-        # Behind a pooler nothing may outlive the transaction: neither a setting nor a prepared statement.
-        async with connection.transaction():
-            await connection.execute(_NET, prepare=False)
-            return await _rows(connection, request)
-
-    async def _guard(self, task: Any, connection: Connection) -> Any:
-        return await guarded(task, self.timeout + 0.5, connection, self.target.label)
-
-    async def _main_connection(self) -> Connection:
-        if self._main is None or self._main.closed:
-            self._main = await self._looking()
-        return self._main
-
-    async def _side_connection(self) -> Connection:
-        if self.facts.pooler:
-            return await self._main_connection()
-        if self._side is None or self._side.closed:
-            self._side = await self._looking()
-        return self._side
-
-
-async def _pipeline(connection: Connection, batch: Sequence[_Request]) -> list[list[Any]]:
-    """The rows of each request; one round trip, since the answers are fetched after the block."""
-    cursors = [connection.cursor(row_factory=class_row(r.row)) for r in batch]
-    async with connection.pipeline():
-        for cursor, request in zip(cursors, batch, strict=True):
-            await cursor.execute(request.statement, request.params or None)
-    return [await cursor.fetchall() for cursor in cursors]
-
-
-async def _rows(connection: Connection, request: _Request) -> list[Any]:
-    async with connection.cursor(row_factory=class_row(request.row)) as cursor:
-        await cursor.execute(request.statement, request.params or None)
-        return await cursor.fetchall()
-
-
-def _succeed(request: _Request, rows: list[Any]) -> None:
-    if not request.answer.done():
-        request.answer.set_result(rows)
-
-
-def _fail(request: _Request, error: BaseException) -> None:
-    if request.answer.done():
-        return
-    if isinstance(error, asyncio.CancelledError):
-        request.answer.cancel()
-    else:
-        request.answer.set_exception(error)
+            opened = await dial(passwords.known[dsn])
+        except link.PasswordWanted:
+            passwords.wrong(dsn)
+            raise
+        passwords.right(dsn)
+        return opened

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import math
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -35,6 +36,8 @@ def plain(value: Any, *, percent: bool = False) -> str:
         return f"{value}%" if percent else str(value)
     if isinstance(value, datetime):
         return moment(value)
+    if value in (date.min, date.max):
+        return "infinity" if value == date.max else "-infinity"
     if isinstance(value, Enum):
         return clean(str(value.value))
     if isinstance(value, (list, tuple)):
@@ -43,22 +46,27 @@ def plain(value: Any, *, percent: bool = False) -> str:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("infinity" if value > 0 else "-infinity")
     return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
 def moment(value: datetime) -> str:
     """A time in the local zone: the clock alone for today, else with the date."""
-    if value == INFINITY:
-        return "infinity"
-    if value == MINUS_INFINITY:
-        return "-infinity"
-    local = value.astimezone()
+    if value.replace(tzinfo=UTC) in (INFINITY, MINUS_INFINITY):
+        return "infinity" if value.year > 1 else "-infinity"
+    try:
+        local = value.astimezone()
+    except OverflowError:
+        return value.isoformat(" ")
     today = local.date() == datetime.now().astimezone().date()
     return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
 
 
 def duration(value: timedelta) -> str:
     """A length of time in at most two units: `340ms`, `12.3s`, `4m 05s`, `2h 03m`, `3d 04h`."""
+    if value in (timedelta.max, timedelta.min):
+        return "infinity" if value == timedelta.max else "-infinity"
     total = value.total_seconds()
     if total < 0:
         return f"-{duration(-value)}"
