@@ -20,7 +20,8 @@ from backend.core.show import moment
 from backend.core.snapshot import Snapshot
 from screens.room import RoomPane
 from screens.widgets.chart import Chart
-from screens.widgets.viewer import Grid, Part, Readable, TextView
+from screens.widgets.excerpt import Excerpt
+from screens.widgets.viewer import Grid, Part, Readable
 
 # Beside the table where both have room, else not at all: the statement is worth more than a curve.
 WIDE = 150
@@ -88,7 +89,7 @@ class ActivityPane(RoomPane):
         with Horizontal(id="sessions"):
             yield tables
             yield Charts()
-        yield TextView(id="statement")
+        yield Excerpt(id="statement")
 
     def on_resize(self, event: events.Resize) -> None:
         """Give up what there is no room for."""
@@ -147,9 +148,7 @@ class ActivityPane(RoomPane):
     def row_moved(self, row: Any) -> None:
         """The statement of the row under the cursor, whole."""
         text = getattr(row, "query", None) or getattr(row, "detail", None) or ""
-        view = self.query_one("#statement", TextView)
-        if [p.text for p in view.parts if isinstance(p, Part)] != [text]:
-            view.show([Part(text, "code")])
+        self.query_one("#statement", Excerpt).show(text)
 
     async def more_about(self, row: Any) -> Sequence[Readable]:
         """Locks held and waited for, and what the session has done since the room was opened."""

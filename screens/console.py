@@ -1,4 +1,7 @@
-"""The console's one screen: header, navigation, the room that is looked at, and the keys that work now."""
+"""The console's one screen: header, navigation, the room that is looked at, and the keys that work now.
+
+Dialogs are imported when one is wanted: they are a tenth of the time to the first rows.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher
 
 from backend.core.clean import clean
 from backend.core.declare import Health, Room, rooms, views
@@ -18,7 +21,6 @@ from backend.core.errors import PgtuiError, Unreachable
 from backend.core.facts import Facts
 from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory, Target
-from screens import acting, dialogs
 from screens.desk import Desk
 from screens.memory import Memory
 from screens.room import RoomPane, pane_for, worst
@@ -29,6 +31,8 @@ from screens.widgets.nav import RoomNav, Tab
 
 # How often rooms that nobody looks at are asked for their health.
 HEALTH_EVERY = 30.0
+# Seconds after the first rows until the rest is begun: those rows are painted by then.
+LATER = 0.3
 
 
 KEYS = (
@@ -52,7 +56,7 @@ class Console(Screen[None]):
 
     DEFAULT_CSS = """
     Console { overflow: hidden; }
-    Console ContentSwitcher { height: 1fr; }
+    Console #rooms { height: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -90,6 +94,8 @@ class Console(Screen[None]):
         self._make_desk = make_desk
         self.desk = self._desk(target)
         self.pane: RoomPane | None = None
+        self._panes: dict[str, RoomPane] = {}
+        self._begun = False
         self._healths: dict[str, dict[str, Health]] = {}
 
     def _desk(self, target: Target) -> Desk:
@@ -103,51 +109,68 @@ class Console(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Header, navigation, the rooms, the keys."""
+        self._open()
         yield TargetHeader()
         yield RoomNav()
-        yield ContentSwitcher(id="rooms")
+        yield Vertical(self._pane_of(self.rooms[0]), id="rooms")
         yield KeyFooter()
 
     def on_mount(self) -> None:
-        """Paint first, then open the target."""
-        self._say()
-        self.call_after_refresh(self._open)
+        """Connecting has begun; the first rows come while the first frame is painted."""
+        self.show_room(self.rooms[0])
         self.set_interval(1.0, self._tick)
 
-    async def _open(self) -> None:
-        self.desk.ask_password = lambda prompt: dialogs.ask_password(self.app, prompt)
+    def _open(self) -> None:
+        self.desk.ask_password = self._ask_password
         self.desk.open()
-        await self.show_room(self.rooms[0])
+
+    async def _ask_password(self, prompt: str) -> str | None:
+        from screens import dialogs
+
+        return await dialogs.ask_password(self.app, prompt)
+
+    def _begin_in_earnest(self) -> None:
+        """What can wait until the first rows are there: the other rooms' health, and earlier runs."""
         self._watch_health()
         self._tell_unfinished()
 
     # -- rooms -----------------------------------------------------------------------------------
 
-    async def show_room(self, room: Room) -> None:
+    def show_room(self, room: Room) -> None:
         """Look at another room."""
-        switcher = self.query_one("#rooms", ContentSwitcher)
-        if self.pane:
+        pane = self._pane_of(room)
+        if self.pane and self.pane is not pane:
             self.pane.leave()
-        found = switcher.query(f"#room-{room.name}")
-        if not found:
-            pane = pane_for(room, self.desk, self.memory)
-            await switcher.add_content(pane)
-        self.pane = switcher.query_one(f"#room-{room.name}", RoomPane)
-        switcher.current = f"room-{room.name}"
-        self.pane.enter()
+            self.pane.display = False
+        if not pane.is_attached:
+            self.query_one("#rooms").mount(pane)
+        self.pane = pane
+        pane.display = True
+        if pane.is_mounted:
+            pane.enter()
         self._say()
+
+    def _pane_of(self, room: Room) -> RoomPane:
+        if room.name not in self._panes:
+            self._panes[room.name] = pane_for(room, self.desk, self.memory)
+        return self._panes[room.name]
+
+    @on(RoomPane.Ready)
+    def _ready(self, event: RoomPane.Ready) -> None:
+        if event.pane is self.pane:
+            event.pane.enter()
 
     async def show_view(self, name: str) -> None:
         """Look at a view of whatever room."""
         room = next(r for r in self.rooms if r.name == name.partition(".")[0])
-        await self.show_room(room)
+        self.show_room(room)
         if self.pane and any(v.name == name for v in self.pane.views):
             self.pane.look_at(name)
 
     async def action_room(self, index: int) -> None:
         """Open a room by its digit."""
         if index < len(self.rooms) and self.desk.is_open:
-            await self.show_room(self.rooms[index])
+            self.show_room(self.rooms[index])
 
     def _watch_health(self) -> None:
         for room in self.rooms:
@@ -168,6 +191,9 @@ class Console(Screen[None]):
     @on(RoomPane.Shown)
     def _shown(self, event: RoomPane.Shown) -> None:
         self._say()
+        if not self._begun:
+            self._begun = True
+            self.set_timer(LATER, self._begin_in_earnest)
 
     def _tick(self) -> None:
         """Once a second: only what is late costs anything."""
@@ -228,6 +254,8 @@ class Console(Screen[None]):
 
     @work
     async def _quit(self) -> None:
+        from screens import dialogs
+
         if await dialogs.may_quit(self.app, self.desk):
             for run in self.desk.running:
                 await run.cancel()
@@ -238,24 +266,32 @@ class Console(Screen[None]):
     @work
     async def action_rooms(self) -> None:
         """List the rooms."""
+        from screens import dialogs
+
         name = await dialogs.pick_room(self.app, self.rooms)
         if name:
-            await self.show_room(next(r for r in self.rooms if r.name == name))
+            self.show_room(next(r for r in self.rooms if r.name == name))
 
     @work
     async def action_palette(self) -> None:
         """Rooms, views, targets and actions by typing."""
+        from screens import dialogs
+
         await dialogs.palette(self)
 
     @work
     async def action_targets(self) -> None:
         """Choose another target of the inventory."""
+        from screens import dialogs
+
         if name := await dialogs.pick_target(self.app, self.inventory):
             await self.change_target(self.inventory.get(name))
 
     @work
     async def action_database(self) -> None:
         """Choose another database of this server."""
+        from screens import dialogs
+
         if self.desk.facts and (name := await dialogs.pick_database(self.app, self.desk.facts)):
             await self.change_target(self.desk.target.database(name))
 
@@ -268,42 +304,51 @@ class Console(Screen[None]):
         if self.pane:
             self.pane.leave()
         await self.desk.close()
-        self.pane, self._healths = None, {}
-        await self.query_one("#rooms", ContentSwitcher).remove_children()
+        self.pane, self._panes, self._healths = None, {}, {}
+        await self.query_one("#rooms").remove_children()
         self.desk = self._desk(target)
-        self.desk.ask_password = lambda prompt: dialogs.ask_password(self.app, prompt)
-        self.desk.open()
-        await self.show_room(room)
-        self._watch_health()
+        self._begun = False
+        self._open()
+        self.show_room(room)
 
     @work
     async def action_runs(self) -> None:
         """The runs of this console, and those that an earlier one left unfinished."""
+        from screens import dialogs
+
         await dialogs.runs(self.app, self.desk)
 
     @work
     async def action_theme(self) -> None:
         """Choose a theme."""
+        from screens import dialogs
+
         await dialogs.pick_theme(self.app)
 
     @work
     async def action_psql(self) -> None:
         """Open psql on the target."""
+        from screens import dialogs
+
         await dialogs.psql(self.app, self.desk)
 
     def action_help(self) -> None:
         """Explain the room and its keys."""
+        from screens import dialogs
+
         if self.pane:
             dialogs.show_help(self.app, self.pane)
 
     @work
     async def _tell_unfinished(self) -> None:
+        from screens import dialogs
+
         await dialogs.unfinished(self.app, self.desk)
 
     @on(Bar.Clicked)
     async def _clicked(self, event: Bar.Clicked) -> None:
         if isinstance(event.bar, RoomNav):
-            await self.show_room(next(r for r in self.rooms if r.name == event.click))
+            self.show_room(next(r for r in self.rooms if r.name == event.click))
         elif isinstance(event.bar, KeyFooter):
             self.app.simulate_key({"Enter": "enter", "Tab": "tab"}.get(event.click, event.click))
         elif event.click == "database":
@@ -313,6 +358,8 @@ class Console(Screen[None]):
 
     @on(RoomPane.Wanted)
     def _wanted(self, event: RoomPane.Wanted) -> None:
+        from screens import dialogs
+
         event.stop()
         if event.what == "details":
             self._details(event.pane, event.subject)
@@ -323,10 +370,14 @@ class Console(Screen[None]):
 
     @work
     async def _details(self, pane: RoomPane, row: Any) -> None:
+        from screens import dialogs
+
         await dialogs.show_details(self.app, pane, row)
 
     @work
     async def _act(self, pane: RoomPane, rows: list[Any]) -> None:
+        from screens import acting, dialogs
+
         try:
             await acting.choose_and_run(self.app, self.desk, pane.room, pane.view, rows)
         except PgtuiError as e:

@@ -6,6 +6,7 @@ Knows nothing of widgets, and imports psycopg only when it opens: the first fram
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Desk:
     runs: list[Run] = field(default_factory=list)
     _session: Session | None = None
     _poller: Poller | None = None
+    _connecting: asyncio.Task[None] | None = None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _others: dict[str, Session] = field(default_factory=dict)
 
@@ -74,9 +76,19 @@ class Desk:
         self._session = Session(self.target, host, timeout=self.timeout, ask_password=self.ask_password)
         self._poller = Poller(self._session, changed=lambda facts: self.facts_changed(facts))
         self._poller.start()
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        """Begin to connect before anybody asks: the server works while the first frame is painted."""
+        from backend.core.errors import PgtuiError
+
+        with contextlib.suppress(PgtuiError):
+            await self._open_session().ready()
 
     async def close(self) -> None:
         """Stop polling and close every connection."""
+        if self._connecting:
+            self._connecting.cancel()
         if self._poller:
             await self._poller.stop()
         for session in (self._session, *self._others.values()):

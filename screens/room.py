@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import Input
 
 from backend.core.clean import clean_lines
 from backend.core.declare import Action, Health, Room, View, views
@@ -41,6 +41,9 @@ class FilterLine(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "abandon", "Back", show=False)]
 
+    def __init__(self) -> None:
+        super().__init__(id="filter", placeholder="text  !text  column>value  column~regex")
+
     class Abandoned(Message):
         """Esc was pressed."""
 
@@ -54,7 +57,7 @@ class RoomPane(Vertical):
 
     DEFAULT_CSS = """
     RoomPane { height: 1fr; overflow: hidden; }
-    RoomPane ViewTable { height: 1fr; }
+    RoomPane ViewTable, RoomPane #tables { height: 1fr; }
     RoomPane FilterLine { height: 1; border: none; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,6 +82,13 @@ class RoomPane(Vertical):
             super().__init__()
             self.snapshot = snapshot
 
+    class Ready(Message):
+        """The room's widgets are there; only now can it be entered."""
+
+        def __init__(self, pane: RoomPane) -> None:
+            super().__init__()
+            self.pane = pane
+
     class Wanted(Message):
         """The user wants one of the room's dialogs; the console opens it."""
 
@@ -94,6 +104,8 @@ class RoomPane(Vertical):
         self.views = self.choose_views(views(room.name))
         self.view = self.views[0]
         self.every: float | None = None
+        self._tables: dict[str, ViewTable] = {}
+        self._filter_line: FilterLine | None = None
         self._unwatch: Callable[[], None] = lambda: None
         self._watching = False
 
@@ -128,40 +140,35 @@ class RoomPane(Vertical):
     # -- building --------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        """Tabs, filter line, tables."""
+        """Tabs and the first view's table; other tables and the filter line come when they are wanted."""
         yield TabLine([v.name.partition(".")[2] for v in self.views])
-        yield FilterLine(id="filter", placeholder="text  !text  column>value  column~regex")
-        switcher = ContentSwitcher(*self._tables(), initial=self._table_id(self.view), id="tables")
-        yield from self.around(switcher)
+        yield from self.around(Vertical(self.table, id="tables"))
 
-    def _tables(self) -> Iterator[ViewTable]:
-        for view in self.views:
-            table = ViewTable(view, id=self._table_id(view))
-            kept = self.memory.arrangement(view.name)
-            if kept.sort in {c.name for c in view.columns}:
-                table.sort_by(kept.sort, kept.descending)
-            if kept.where:
-                self._keep_filter(table, kept.where)
-            yield table
+    def on_mount(self) -> None:
+        """Tell that the room can be entered."""
+        self.post_message(self.Ready(self))
+
+    @property
+    def table(self) -> ViewTable:
+        """The table of the view shown."""
+        if self.view.name not in self._tables:
+            self._tables[self.view.name] = self._new_table(self.view)
+        return self._tables[self.view.name]
+
+    def _new_table(self, view: View[Any]) -> ViewTable:
+        table = ViewTable(view, id="table-" + view.name.replace(".", "-"), follow=self._followed)
+        kept = self.memory.arrangement(view.name)
+        if kept.sort in {c.name for c in view.columns}:
+            table.sort_by(kept.sort, kept.descending)
+        if kept.where:
+            self._keep_filter(table, kept.where)
+        return table
 
     def _keep_filter(self, table: ViewTable, text: str) -> None:
         try:
             table.filter(parse(text, table.view.columns))
         except Usage:
             self.memory.arrangement(table.view.name).where = ""
-
-    @staticmethod
-    def _table_id(view: View[Any]) -> str:
-        return "table-" + view.name.replace(".", "-")
-
-    def on_mount(self) -> None:
-        """Start without a filter line."""
-        self.query_one(FilterLine).display = False
-
-    @property
-    def table(self) -> ViewTable:
-        """The table of the view shown."""
-        return self.query_one(f"#{self._table_id(self.view)}", ViewTable)
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -194,7 +201,11 @@ class RoomPane(Vertical):
     def look_at(self, name: str) -> None:
         """Show the view of that name."""
         self.view = next(v for v in self.views if v.name == name)
-        self.query_one("#tables", ContentSwitcher).current = self._table_id(self.view)
+        for known in self._tables.values():
+            known.display = False
+        if not self.table.is_attached:
+            self.query_one("#tables").mount(self.table)
+        self.table.display = True
         self.query_one(TabLine).choose(self.views.index(self.view))
         self._watch()
         self.table.focus()
@@ -209,10 +220,12 @@ class RoomPane(Vertical):
 
     def action_filter(self) -> None:
         """Write a filter; it works while it is written."""
-        line = self.query_one(FilterLine)
-        line.value = self.table.where.text
-        line.display = True
-        line.focus()
+        if self._filter_line is None:
+            self._filter_line = FilterLine()
+            self.mount(self._filter_line, after=self.query_one(TabLine))
+        self._filter_line.value = self.table.where.text
+        self._filter_line.display = True
+        self._filter_line.focus()
 
     def action_sort(self) -> None:
         """Sort by the next column."""
@@ -269,12 +282,11 @@ class RoomPane(Vertical):
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
         event.stop()
-        line = self.query_one(FilterLine)
         try:
             self.table.filter(parse(event.value, self.view.columns))
-            line.remove_class("wrong")
+            event.input.remove_class("wrong")
         except PgtuiError:
-            line.add_class("wrong")
+            event.input.add_class("wrong")
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self, event: Input.Submitted) -> None:
@@ -293,15 +305,15 @@ class RoomPane(Vertical):
         self._close_filter()
 
     def _close_filter(self) -> None:
-        self.query_one(FilterLine).display = False
+        if self._filter_line:
+            self._filter_line.display = False
         self.table.focus()
 
     # -- the table's messages --------------------------------------------------------------------
 
-    @on(ViewTable.CursorMoved)
-    def _cursor_moved(self, event: ViewTable.CursorMoved) -> None:
-        if event.table is self.table:
-            self.row_moved(event.row)
+    def _followed(self, row: Any) -> None:
+        if self.is_mounted:
+            self.row_moved(row)
 
     @on(ViewTable.RowChosen)
     def _row_chosen(self, event: ViewTable.RowChosen) -> None:

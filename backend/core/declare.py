@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import timedelta
 from enum import IntEnum
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from backend.core.errors import Usage, unknown
 from backend.core.facts import Needs
@@ -512,42 +512,46 @@ def _load(name: str, module: str) -> None:
 
 def views(of: str | None = None) -> list[View[Any]]:
     """The views of one room, or of all, in the order of their declaration."""
-    for r in rooms():
-        if of in (None, r.name):
-            _load(r.name)
-    order = [r.name for r in rooms()]
-    return sorted(
-        (v for v in _registry.views.values() if of in (None, v.room)), key=lambda v: order.index(v.room)
-    )
+    return _declared("views", _registry.views, of)
 
 
 def actions(of: str | None = None) -> list[Action]:
     """The actions of one room, or of all, in the order of their declaration."""
-    for r in rooms():
-        if of in (None, r.name):
-            _load(r.name)
-    order = [r.name for r in rooms()]
-    return sorted(
-        (a for a in _registry.actions.values() if of in (None, a.room)), key=lambda a: order.index(a.room)
-    )
+    return _declared("actions", _registry.actions, of)
 
 
 def find_view(name: str) -> View[Any]:
     """The view of that name; only its room is imported, unless the name is unknown."""
-    return _find("view", name, _registry.views, lambda: [v.name for v in views()])
+    return _find("view", name, _registry.views)
 
 
 def find_action(name: str) -> Action:
     """The action of that name; only its room is imported, unless the name is unknown."""
-    return _find("action", name, _registry.actions, lambda: [a.name for a in actions()])
+    return _find("action", name, _registry.actions)
 
 
-T = TypeVar("T")
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def room(self) -> str: ...
 
 
-def _find(what: str, name: str, known: Mapping[str, T], all_names: Callable[[], list[str]]) -> T:
-    if name not in known and any(r.name == name.partition(".")[0] for r in rooms()):
-        _load(name.partition(".")[0])
+N = TypeVar("N", bound=_Named)
+
+
+def _declared(module: str, known: Mapping[str, N], of: str | None) -> list[N]:
+    order = [r.name for r in rooms() if of in (None, r.name)]
+    for name in order:
+        _load(name, module)
+    return sorted((n for n in known.values() if n.room in order), key=lambda n: order.index(n.room))
+
+
+def _find(what: str, name: str, known: Mapping[str, N]) -> N:
+    room = name.partition(".")[0]
+    if name not in known and any(r.name == room for r in rooms()):
+        _load(room, f"{what}s")
     if name not in known:
-        raise unknown(what, name, all_names())
+        raise unknown(what, name, [n.name for n in _declared(f"{what}s", known, None)])
     return known[name]

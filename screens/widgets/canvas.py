@@ -66,9 +66,12 @@ class Canvas(Widget):
         id: str | None = None,
         classes: str | None = None,
         now: Callable[[], datetime] = utc_now,
+        follow: Callable[[Any], None] = lambda row: None,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.view = view
+        # Told of the row under the cursor before it is painted: what follows by message comes a frame later.
+        self.follow = follow
         self.columns = shown(view.columns)
         self.marked: set[Key] = set()
         self._now = now

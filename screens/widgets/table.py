@@ -205,6 +205,7 @@ class ViewTable(Canvas, can_focus=True):
         self._scroll(self._top - WHEEL)
 
     def _cursor_moved(self) -> None:
+        self.follow(self.cursor_row)
         self.post_message(self.CursorMoved(self, self._cursor, self.cursor_row))
 
     def _rearrange(self) -> None:
