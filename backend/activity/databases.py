@@ -60,6 +60,7 @@ SELECT coalesce(nullif(pg_catalog.current_setting('cluster_name'), ''), 'server'
        d.deadlocks,
        d.temp_files,
        d.temp_bytes,
+       d.checksum_failures,
        x.prepared,
        pg_catalog.pg_postmaster_start_time() AS started
   FROM (SELECT pg_catalog.count(*) AS connections
@@ -77,7 +78,8 @@ SELECT coalesce(nullif(pg_catalog.current_setting('cluster_name'), ''), 'server'
                       / nullif(pg_catalog.sum(s.blks_hit + s.blks_read), 0)::pg_catalog.float8 AS cache_hits,
                     pg_catalog.sum(s.deadlocks)::pg_catalog.int8 AS deadlocks,
                     pg_catalog.sum(s.temp_files)::pg_catalog.int8 AS temp_files,
-                    pg_catalog.sum(s.temp_bytes)::pg_catalog.int8 AS temp_bytes
+                    pg_catalog.sum(s.temp_bytes)::pg_catalog.int8 AS temp_bytes,
+                    pg_catalog.sum(s.checksum_failures)::pg_catalog.int8 AS checksum_failures
                FROM pg_catalog.pg_stat_database s) d
  CROSS JOIN (SELECT pg_catalog.count(*) AS prepared FROM pg_catalog.pg_prepared_xacts) x
 """)
@@ -157,6 +159,15 @@ class ServerRow:
     temp_files: Annotated[int, Col("Temp files", priority=6, help="Since the statistics were reset")]
     temp_bytes: Annotated[
         int, Col("Temp size", unit="bytes", priority=5, help="Written since the statistics were reset")
+    ]
+    checksum_failures: Annotated[
+        int | None,
+        Col(
+            "Bad checksums",
+            priority=5,
+            crit=1,
+            help="With those of the shared catalogs, which are in no database",
+        ),
     ]
     prepared: Annotated[int, Col("Prepared", priority=6, help="Prepared transactions")]
     started: Annotated[datetime, Col("Started", priority=5)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_MODES = (
+MODES = (
     "AccessShareLock",
     "RowShareLock",
     "RowExclusiveLock",
@@ -17,13 +17,13 @@ _MODES = (
 # The manual's table of conflicting lock modes: for each mode the weakest that it excludes, and the holes.
 _CONFLICTS = {
     "AccessShareLock": {"AccessExclusiveLock"},
-    "RowShareLock": set(_MODES[6:]),
-    "RowExclusiveLock": set(_MODES[4:]),
-    "ShareUpdateExclusiveLock": set(_MODES[3:]),
-    "ShareLock": set(_MODES[2:]) - {"ShareLock"},
-    "ShareRowExclusiveLock": set(_MODES[2:]),
-    "ExclusiveLock": set(_MODES[1:]),
-    "AccessExclusiveLock": set(_MODES),
+    "RowShareLock": set(MODES[6:]),
+    "RowExclusiveLock": set(MODES[4:]),
+    "ShareUpdateExclusiveLock": set(MODES[3:]),
+    "ShareLock": set(MODES[2:]) - {"ShareLock"},
+    "ShareRowExclusiveLock": set(MODES[2:]),
+    "ExclusiveLock": set(MODES[1:]),
+    "AccessExclusiveLock": set(MODES),
 }
 
 
