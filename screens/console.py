@@ -16,7 +16,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 
 from backend.core.clean import clean
-from backend.core.declare import Health, Room, rooms, views
+from backend.core.declare import Health, Room, View, rooms, views
 from backend.core.errors import PgtuiError, Unreachable
 from backend.core.facts import Facts
 from backend.core.snapshot import Snapshot
@@ -28,6 +28,7 @@ from screens.widgets.bar import Bar
 from screens.widgets.footer import KeyFooter
 from screens.widgets.header import Situation, TargetHeader
 from screens.widgets.nav import RoomNav, Tab
+from screens.widgets.table import ViewTable
 
 # How often rooms that nobody looks at are asked for their health.
 HEALTH_EVERY = 30.0
@@ -362,24 +363,22 @@ class Console(Screen[None]):
 
         event.stop()
         if event.what == "details":
-            self._details(event.pane, event.subject)
+            self.run_worker(self._details(event.pane, event.subject.table, event.subject.row))
         elif event.what == "source":
-            dialogs.show_source(self.app, event.pane)
+            dialogs.show_source(self.app, self.desk, event.subject)
         elif event.what == "actions":
-            self._act(event.pane, event.subject)
+            self.run_worker(self._act(event.pane.room, *event.subject))
 
-    @work
-    async def _details(self, pane: RoomPane, row: Any) -> None:
+    async def _details(self, pane: RoomPane, table: ViewTable, row: Any) -> None:
         from screens import dialogs
 
-        await dialogs.show_details(self.app, pane, row)
+        await dialogs.show_details(self.app, pane, table.snapshot, row)
 
-    @work
-    async def _act(self, pane: RoomPane, rows: list[Any]) -> None:
+    async def _act(self, room: Room, view: View[Any], rows: list[Any]) -> None:
         from screens import acting, dialogs
 
         try:
-            await acting.choose_and_run(self.app, self.desk, pane.room, pane.view, rows)
+            await acting.choose_and_run(self.app, self.desk, room, view, rows)
         except PgtuiError as e:
             dialogs.show_error(self.app, e)
 

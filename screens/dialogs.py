@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from textual.app import App
 
 from backend.core.clean import clean
-from backend.core.declare import Room, actions
+from backend.core.declare import Room, View, actions
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
+from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory
 from screens import acting, shell
 from screens.desk import Desk, target_words
@@ -22,7 +23,7 @@ from screens.modals.picker import Picker
 from screens.modals.reading import DetailDialog, HelpDialog, TextDialog, sql_dialog
 from screens.room import RoomPane
 from screens.widgets.pick import Item
-from screens.widgets.viewer import Part
+from screens.widgets.viewer import Part, Readable
 
 if TYPE_CHECKING:
     from screens.console import Console
@@ -37,6 +38,7 @@ KEYS = (
     ("Enter", "the row in full"),
     ("a", "actions on the row, or on the marked rows"),
     ("m", "mark the row"),
+    ("w F6", "the room's other table"),
     ("space", "pause"),
     ("r", "refresh now"),
     ("+ -", "longer or shorter interval"),
@@ -135,9 +137,8 @@ async def may_quit(app: App[Any], desk: Desk) -> bool:
         return True
     names = ", ".join(r.action.name for r in desk.running)
     question = f"{names} would be cancelled. What is done by then stays done."
-    return bool(
-        await app.push_screen_wait(Confirm("Quit while a run is going on?", question, yes="Yes, quit"))
-    )
+    confirm = Confirm("Quit while a run is going on?", question, yes="Yes, quit")
+    return await app.push_screen_wait(confirm)
 
 
 async def runs(app: App[Any], desk: Desk) -> None:
@@ -203,9 +204,9 @@ async def psql(app: App[Any], desk: Desk) -> None:
         show_error(app, e)
 
 
-async def show_details(app: App[Any], pane: RoomPane, row: Any) -> None:
+async def show_details(app: App[Any], pane: RoomPane, snapshot: Snapshot, row: Any) -> None:
     """The row in full, with what the room knows besides."""
-    snapshot = pane.snapshot
+    more: Sequence[Readable]
     try:
         more = await pane.more_about(row)
     except PgtuiError as e:
@@ -213,10 +214,10 @@ async def show_details(app: App[Any], pane: RoomPane, row: Any) -> None:
     await app.push_screen(DetailDialog(snapshot, row, more=more))
 
 
-def show_source(app: App[Any], pane: RoomPane) -> None:
+def show_source(app: App[Any], desk: Desk, view: View[Any]) -> None:
     """The SQL behind the view, and the command that gives the same rows."""
-    line = shlex.join(["pgtui", "show", pane.view.name, *target_words(pane.desk.target)])
-    app.push_screen(sql_dialog(pane.view.name, pane.desk.sql_of(pane.view), line))
+    line = shlex.join(["pgtui", "show", view.name, *target_words(desk.target)])
+    app.push_screen(sql_dialog(view.name, desk.sql_of(view), line))
 
 
 def show_help(app: App[Any], pane: RoomPane) -> None:

@@ -67,6 +67,7 @@ class RoomPane(Vertical):
         Binding("s", "sort", "Sort"),
         Binding("o", "reverse", "Reverse sort", show=False),
         Binding("m", "mark", "Mark", show=False),
+        Binding("w,f6", "other_table", "Other table", show=False),
         Binding("a", "actions", "Actions"),
         Binding("S", "source", "SQL", show=False),
         Binding("y", "copy", "Copy", show=False),
@@ -155,6 +156,12 @@ class RoomPane(Vertical):
             self._tables[self.view.name] = self._new_table(self.view)
         return self._tables[self.view.name]
 
+    @property
+    def focused_table(self) -> ViewTable:
+        """The table that has the keys: the view's own, or one that a special room puts beside it."""
+        focused = self.screen.focused
+        return focused if isinstance(focused, ViewTable) else self.table
+
     def _new_table(self, view: View[Any]) -> ViewTable:
         table = ViewTable(view, id="table-" + view.name.replace(".", "-"), follow=self._followed)
         kept = self.memory.arrangement(view.name)
@@ -229,15 +236,21 @@ class RoomPane(Vertical):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self.table.cycle_sort()
+        self.focused_table.cycle_sort()
 
     def action_reverse(self) -> None:
         """Turn the sort round."""
-        self.table.reverse_sort()
+        self.focused_table.reverse_sort()
 
     def action_mark(self) -> None:
         """Mark the row for an action on several."""
-        self.table.toggle_mark()
+        self.focused_table.toggle_mark()
+
+    def action_other_table(self) -> None:
+        """Give the keys to the next table of the room."""
+        tables = [t for t in self.query(ViewTable) if t.display]
+        at = tables.index(self.focused_table) if self.focused_table in tables else 0
+        tables[(at + 1) % len(tables)].focus()
 
     def action_faster(self, by: int) -> None:
         """Choose the next longer or shorter interval."""
@@ -249,33 +262,33 @@ class RoomPane(Vertical):
             self.app.notify(f"every {later[0]:g} s", timeout=2, markup=False)
 
     def action_actions(self) -> None:
-        """Choose an action on the row under the cursor, or on the marked ones."""
-        self.post_message(self.Wanted("actions", self, self.chosen_rows()))
+        """Choose an action on the row under the cursor, or on the marked ones: those of this moment."""
+        table = self.focused_table
+        row = table.cursor_row
+        rows = table.marked_rows or ([row] if row is not None else [])
+        self.post_message(self.Wanted("actions", self, (table.view, rows)))
 
     def action_source(self) -> None:
         """Show the SQL behind the view."""
-        self.post_message(self.Wanted("source", self, self.view))
+        self.post_message(self.Wanted("source", self, self.focused_table.view))
 
     def action_copy(self) -> None:
         """Copy the text of the row under the cursor."""
-        if (row := self.table.cursor_row) is not None:
-            self.app.copy_to_clipboard(row_text(self.view, row))
+        table = self.focused_table
+        if (row := table.cursor_row) is not None:
+            self.app.copy_to_clipboard(row_text(table.view, row))
             self.app.notify("copied", timeout=2, markup=False)
 
     def action_export(self) -> None:
         """Write the rows that are shown to a CSV file in the working folder."""
-        path = Path(f"{self.view.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.csv")
+        table = self.focused_table
+        path = Path(f"{table.view.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.csv")
         try:
-            write_csv(path, self.view, self.table.rows)
+            write_csv(path, table.view, table.rows)
         except OSError as e:
             self.app.notify(f"{path} cannot be written: {e.strerror}", severity="error", markup=False)
         else:
-            self.app.notify(f"{len(self.table.rows)} rows written to {path}", markup=False)
-
-    def chosen_rows(self) -> list[Any]:
-        """The marked rows, else the one under the cursor: taken when the key was pressed."""
-        row = self.table.cursor_row
-        return self.table.marked_rows or ([row] if row is not None else [])
+            self.app.notify(f"{len(table.rows)} rows written to {path}", markup=False)
 
     # -- filter line -----------------------------------------------------------------------------
 
@@ -317,7 +330,7 @@ class RoomPane(Vertical):
 
     @on(ViewTable.RowChosen)
     def _row_chosen(self, event: ViewTable.RowChosen) -> None:
-        self.post_message(self.Wanted("details", self, event.row))
+        self.post_message(self.Wanted("details", self, event))
 
     @on(ViewTable.Arranged)
     def _arranged(self, event: ViewTable.Arranged) -> None:

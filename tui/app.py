@@ -9,8 +9,10 @@ import gc
 import os
 import select
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
@@ -19,6 +21,8 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 import themes
+from backend.core.clean import mask
+from backend.core.folders import private, state_folder
 from backend.core.target import Inventory, Target
 from screens.console import Console
 from tui.driver import QuickDriver
@@ -52,6 +56,7 @@ class PgtuiApp(App[int]):
         self.target = target
         self.options = options
         self.settings = settings or Settings.load()
+        self.crash: Exception | None = None
         for theme in themes.THEMES.values():
             self.register_theme(theme)
         self.theme = self.settings.theme or themes.fitting(os.environ)
@@ -93,6 +98,14 @@ class PgtuiApp(App[int]):
             self._driver.leaving = True
         super().exit(result, return_code)
 
+    def _handle_exception(self, error: Exception) -> None:
+        """A defect of pgtui ends it with a report to copy; the traceback itself is for `--debug`."""
+        if self.options.debug or self.is_headless:
+            super()._handle_exception(error)
+        else:
+            self.crash = error
+            self.exit(1)
+
     def use_theme(self, name: str) -> None:
         """Change the theme, and keep it for the next start."""
         self.theme = self.settings.theme = name
@@ -104,6 +117,17 @@ class PgtuiApp(App[int]):
     def _watch_terminal(self) -> None:
         if terminal_is_gone(0):
             self.exit(129)
+
+
+def crash_report(error: Exception) -> str:
+    """What to say of a defect: one sentence, and where the report lies."""
+    path = private(state_folder()) / f"crash-{datetime.now(UTC):%Y%m%d-%H%M%S}.txt"
+    text = mask("".join(traceback.format_exception(error)))
+    try:
+        path.write_text(text, "utf-8", "backslashreplace")
+    except OSError as e:
+        return f"pgtui: a defect of pgtui ended it ({type(error).__name__}); no report: {e.strerror}\n"
+    return f"pgtui: a defect of pgtui ended it ({type(error).__name__}); the report is in {path}\n"
 
 
 def _collect_again() -> None:
@@ -128,6 +152,9 @@ def run(targets: Sequence[Target], options: Options) -> NoReturn:
     target = targets[0].database(options.dbname)
     app = PgtuiApp(target, options)
     code = app.run() or app.return_code or 0
+    if app.crash:
+        code = 1
+        sys.stderr.write(crash_report(app.crash))
     sys.stdout.flush()
     sys.stderr.flush()
     # Connections, settings and runs are closed by now; the interpreter's own farewell takes 100 ms more,
