@@ -250,9 +250,7 @@ async def acting(
     try:
         answer = await guarded(_backend_pid(connection), limit, connection, target.label)
         if behind_pooler(connection, answer):
-            raise Refused(
-                POOLER, hint="settings and locks of an action would leak to the pooler's other clients"
-            )
+            raise refused_behind_pooler()
         await guarded(
             settle(connection, ACTING | {"lock_timeout": lock_wait}), limit, connection, target.label
         )
@@ -263,6 +261,11 @@ async def acting(
         await close(connection)
         raise
     return connection
+
+
+def refused_behind_pooler() -> Refused:
+    """The refusal of an action whose connection would be shared with others."""
+    return Refused(POOLER, hint="settings and locks of an action would leak to the pooler's other clients")
 
 
 async def _backend_pid(connection: Connection) -> int:

@@ -19,12 +19,9 @@ from psycopg import sql
 
 from backend.core.clean import mask
 from backend.core.declare import Danger
+from backend.core.rendering import preview
 
 Statement = sql.Composable | LiteralString
-
-
-class SecretLiteral(sql.Literal):
-    """A value that is sent as a parameter and shown as '****'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +289,16 @@ class Plan:
     def _hash(self, texts: Iterable[str]) -> str:
         digest = hashlib.sha256(f"{self.danger.word}\0{self.subject}".encode("utf-8", "surrogatepass"))
         for step, text in zip((*self.steps, *self.always), texts, strict=True):
-            digest.update(f"\0{step.kind}\0{step.on or ''}\0{text}".encode("utf-8", "surrogatepass"))
+            parts = (step.kind, step.on or "", _unseen(step), text, step.undo.text if step.undo else "")
+            digest.update("\0".join(("", *parts)).encode("utf-8", "surrogatepass"))
+        digest.update(f"\0{len(self.steps)}".encode())
         return digest.hexdigest()[:16]
+
+
+def _unseen(step: Step) -> str:
+    """What decides what a step does and is not in its text: database, user, bytes sent along."""
+    data = getattr(step, "stdin", None) or getattr(step, "data", None) or b""
+    return "\0".join((getattr(step, "dbname", None) or "", hashlib.sha256(data).hexdigest() if data else ""))
 
 
 def statement(*statements: Statement, **kw: Any) -> Sql:
@@ -319,29 +324,6 @@ def over(
     whole = sql.SQL(template).format(keys=sql.SQL("VALUES {}").format(rows), **more)
     elided = sql.SQL(template).format(keys=sql.SQL("VALUES …"), **more)
     return Sql((whole,), keys=tuple(labels), elided=(elided,), **kw)
-
-
-def preview(composable: sql.Composable) -> str:
-    """The statement as text with secrets masked."""
-    if isinstance(composable, sql.Composed):
-        return "".join(preview(part) for part in composable)
-    return "'****'" if isinstance(composable, SecretLiteral) else composable.as_string(None)
-
-
-def executable(composable: sql.Composable) -> tuple[bytes, list[Any] | None]:
-    """The statement as it is sent, and its parameters: the secrets, which never stand in the text."""
-    secrets: list[Any] = []
-    text = _parametrised(composable, secrets)
-    return (text, secrets) if secrets else (composable.as_bytes(None), None)
-
-
-def _parametrised(composable: sql.Composable, secrets: list[Any]) -> bytes:
-    if isinstance(composable, sql.Composed):
-        return b"".join(_parametrised(part, secrets) for part in composable)
-    if isinstance(composable, SecretLiteral):
-        secrets.append(composable._obj)
-        return b"%s"
-    return composable.as_bytes(None).replace(b"%", b"%%")
 
 
 def _script(statements: Sequence[sql.Composable]) -> str:

@@ -10,12 +10,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from backend.core import connection as link
 from backend.core.audit import Audit
@@ -26,80 +24,14 @@ from backend.core.declare import Action, Danger
 from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Refused, Unreachable
 from backend.core.host import Host, Program
 from backend.core.journal import Entry, Journal
-from backend.core.plan import Answer, Plan, Sql, Step
+from backend.core.outcome import Report as Report
+from backend.core.outcome import StepState as StepState
+from backend.core.outcome import StepStatus
+from backend.core.plan import Answer, Check, Command, File, Plan, Sql, Step
 from backend.core.session import Session
-from backend.core.steps import Progress, perform
-
-StepStatus = Literal["waiting", "running", "done", "failed", "cancelled", "undone", "skipped"]
-
-# Two keys name the advisory lock: "pgtu", "i" in ASCII. Advisory locks belong to one database.
-_LOCK = (0x70677475, 0x69)
-
-
-@dataclass(slots=True)
-class StepState:
-    """One step of a run: its text, how it stands, and how long it took in seconds."""
-
-    kind: str
-    text: str
-    status: StepStatus = "waiting"
-    seconds: float = 0
-    note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The step as scripts read it."""
-        return {
-            "kind": self.kind,
-            "text": self.text,
-            "status": self.status,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run, a dry run or a refusal amounts to, as `run-action` prints it."""
-
-    action: str
-    target: str
-    status: Literal["ok", "failed", "refused", "dry-run"] = "ok"
-    subject: str = ""
-    danger: str = ""
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    seconds: float = 0
-    steps: list[StepState] = field(default_factory=list)
-    result: Any = None
-    notices: list[str] = field(default_factory=list)
-    error: PgtuiError | None = None
-    plan: str | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that this outcome has."""
-        return self.error.exit_code if self.error else 0
-
-    def fail(self, error: PgtuiError) -> Report:
-        """Record the error and the status that goes with its kind."""
-        self.error = error
-        self.status = "refused" if isinstance(error, (Refused, Missing)) else "failed"
-        return self
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as scripts read it."""
-        answer = {
-            "action": self.action,
-            "target": self.target,
-            "status": self.status,
-            "subject": self.subject,
-            "danger": self.danger,
-            "started_at": self.started_at,
-            "seconds": round(self.seconds, 3),
-            "steps": [s.to_json() for s in self.steps],
-            "result": self.result,
-            "notices": self.notices,
-            "error": self.error.to_json() if self.error else None,
-        }
-        return answer | ({"plan": self.plan} if self.plan else {})
+from backend.core.steps import Lost, perform
+from backend.core.surroundings import Progress, stop_if_cancelled
+from backend.core.turn import take_turn
 
 
 async def make_plan(session: Session, action: Action, given: Mapping[str, Any]) -> Plan:
@@ -109,6 +41,8 @@ async def make_plan(session: Session, action: Action, given: Mapping[str, Any]) 
     """
     params = action.check(given)
     await session.open()
+    if session.facts.pooler and session.target.act is None and action.danger > Danger.NONE:
+        raise link.refused_behind_pooler()
     action.needs.demand(session.facts)
     plan = await action.fn(session, **params)
     return replace(plan, danger=max(plan.danger, action.danger))
@@ -166,23 +100,42 @@ class Run:
         self.cancelled = asyncio.Event()
         self.finished = asyncio.Event()
         self._session_of = session_of
-        self._connections: dict[tuple[str | None, str | None], Connection] = {}
+        self._connections: dict[tuple[str | None, str | None, bool], Connection] = {}
         self._busy_connection: Connection | None = None
         self._busy_program: Program | None = None
+        self._performing: asyncio.Task[Answer] | None = None
+        self._stopping = asyncio.Lock()
+        self._cleaning = False
         self._answers: list[Answer] = []
         self._entry: Entry | None = None
         self._began = time.monotonic()
 
     async def execute(self) -> Report:
-        """Carry the plan out; the report says what happened, errors included."""
+        """Carry the plan out; the report says what happened, errors included.
+
+        When the task that waits here is cancelled, so is the run: it undoes and reports first.
+        """
+        work = asyncio.create_task(self._execute(), name=f"run {self.action.name}")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await self.cancel()
+            await work
+            raise
+
+    async def _execute(self) -> Report:
         try:
             await self._carry_out()
         except PgtuiError as e:
             self.report.fail(e)
         except psycopg.Error as e:
             self.report.fail(link.explain(e, "the server says"))
+        except BaseException:
+            self.report.status = "failed"
+            raise
         finally:
             self.report.seconds = time.monotonic() - self._began
+            self._skip_rest()
             await self._close()
             self._end_records()
             self.finished.set()
@@ -190,20 +143,34 @@ class Run:
         return self.report
 
     async def cancel(self) -> None:
-        """Stop what runs now: SQL by the protocol's cancel, a program by signal."""
+        """Stop what runs now: SQL by the protocol's cancel, a program by signal.
+
+        Undoing and what always runs at the end cannot be cancelled.
+        """
+        if self._cleaning:
+            return
         self.cancelled.set()
-        if self._busy_program:
-            await self._busy_program.cancel()
-        if self._busy_connection:
-            with suppress(psycopg.Error, OSError):
-                await self._busy_connection.cancel_safe(timeout=2)
+        async with self._stopping:
+            if self._busy_program:
+                await self._busy_program.cancel()
+            if self._busy_connection:
+                await self._stop(self._busy_connection)
+
+    async def _stop(self, connection: Connection) -> None:
+        try:
+            await connection.cancel_safe(timeout=2)
+        except (psycopg.Error, OSError):
+            # Nobody takes the cancel: the server is frozen or gone, and waiting for it has no end.
+            connection.pgconn.finish()
+            if waiting := self._performing:
+                waiting.cancel()
 
     # -- what steps need (steps.Surroundings) ----------------------------------------------------
 
-    async def connection(self, on: str | None, dbname: str | None) -> Connection:
-        """The run's connection to a target and database; opened when first needed."""
-        key = (on, dbname)
-        if key not in self._connections:
+    async def connection(self, on: str | None, dbname: str | None, *, spare: bool = False) -> Connection:
+        """The run's connection to a target and database; opened when first needed, and when it broke."""
+        key = (on, dbname, spare)
+        if key not in self._connections or self._connections[key].closed:
             session = await self._session(on)
             target = session.target.database(dbname)
             opened = await session.open_acting(target, self.action.name, self.lock_wait)
@@ -220,7 +187,7 @@ class Run:
         self._busy_connection, self._busy_program = connection, program
         if program and self._entry:
             self._entry.program = program.reference
-            self.journal.write(self._entry)
+            self._write_entry()
 
     def progress(self, progress: Progress) -> None:
         """Show how far the step is."""
@@ -260,14 +227,7 @@ class Run:
             return
         if not any(isinstance(s, Sql) for s in self.plan.steps):
             return
-        connection = await self.connection(None, None)
-        async with connection.cursor() as cursor:
-            await cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", _LOCK)
-            [(taken,)] = await cursor.fetchall()
-        if not taken:
-            raise Refused(
-                f"another run holds this target: {await _holder(connection)}", hint="wait for it to end"
-            )
+        await take_turn(await self.connection(None, None))
 
     def _open_journal(self) -> None:
         undoable = any(s.undo for s in self.plan.steps)
@@ -277,78 +237,142 @@ class Run:
             self.action.name,
             self.session.target.label,
             self.plan.subject,
-            {p.name: p.text(self.params[p.name]) for p in self.action.params if _recordable(p, self.params)},
+            {
+                p.name: mask(p.text(self.params[p.name]))
+                for p in self.action.params
+                if _recordable(p, self.params)
+            },
             [s.text for s in self.plan.steps],
             [s.undo.text if s.undo else None for s in self.plan.steps],
         )
+        self._write_entry()
+        if self._entry is None and self.plan.danger is Danger.DESTROY:
+            raise Refused(
+                self.report.notices[-1], hint="what may lose data runs only when it can be recorded"
+            )
 
     async def _steps(self) -> None:
         for number, step in enumerate(self.plan.steps):
-            if self.cancelled.is_set():
-                await self._undo(number)
-                raise self._interrupted(number)
             try:
+                stop_if_cancelled(self)
                 self._answers.append(await self._one(number, step))
             except PgtuiError as e:
-                await self._undo(number)
-                if isinstance(e, Interrupted):
-                    raise self._interrupted(number) from None
-                if isinstance(e, Unreachable):  # that word is for targets nothing was done to
-                    raise Failed(e.message, hint=e.hint) from None
-                raise
+                undone = await self._undo(number)
+                raise self._outcome(e, number, undone) from None
 
-    def _interrupted(self, done: int) -> Interrupted:
-        said = f"cancelled; {done} of {len(self.plan.steps)} steps had been done"
-        return Interrupted(said if done else "cancelled; nothing had been done")
+    def _outcome(self, error: PgtuiError, done: int, undone: int) -> PgtuiError:
+        """What ended the run, in the words that fit how much had been done by then."""
+        if isinstance(error, Interrupted):
+            return self._interrupted(error.message, done, undone)
+        if isinstance(error, Lost):
+            told = (
+                f"the connection was lost while step {done + 1} of {len(self.plan.steps)} ran: "
+                f"it may or may not have been done ({error.message})"
+            )
+            return Failed(told, hint=error.hint or "look before you run it again", sqlstate=error.sqlstate)
+        if done and isinstance(error, (Refused, Missing, Unreachable)):
+            # Those words are for targets to which nothing was done.
+            return Failed(error.message, hint=error.hint, sqlstate=error.sqlstate)
+        return error
+
+    def _interrupted(self, how_far: str, done: int, undone: int) -> Interrupted:
+        total = len(self.plan.steps)
+        during = f" in step {done + 1} of {total}, {how_far}" if how_far else ""
+        if not done:
+            return Interrupted(f"cancelled{during}" if during else "cancelled; nothing had been done")
+        back = f", {undone} of them undone again" if undone else ""
+        return Interrupted(f"cancelled{during}; {done} of {total} steps had been done{back}")
 
     async def _one(self, number: int, step: Step) -> Answer:
+        await self._reach(step)
         state = self.report.steps[number]
+        return await self._recorded(number, state, step, "done", "failed")
+
+    async def _reach(self, step: Step) -> None:
+        """Have at hand what the step needs, so that an absent target is told from a lost one."""
+        if isinstance(step, (Command, File)):
+            host = await self.host(step.on)
+            if (await self._session(step.on)).target.ssh:
+                await host.run(("true",))
+        elif not isinstance(step, Check):
+            await self.connection(step.on, step.dbname)
+
+    async def _recorded(
+        self, number: int, state: StepState, step: Step, good: StepStatus, bad: StepStatus
+    ) -> Answer:
         self._record("step", state, number)
         state.status, began = "running", time.monotonic()
         self.step_progress = None
         self.changed(self)
         try:
-            answer = await perform(step, self._answers, self)
-            state.status = "done"
+            answer = await self._perform(step)
+            state.status = good
             return answer
         except BaseException as e:
-            state.status = "cancelled" if isinstance(e, (Interrupted, asyncio.CancelledError)) else "failed"
+            state.status = "cancelled" if isinstance(e, (Interrupted, asyncio.CancelledError)) else bad
             raise
         finally:
             state.seconds = time.monotonic() - began
             self._record("step-end", state, number)
             self.changed(self)
 
-    async def _undo(self, done: int) -> None:
+    async def _perform(self, step: Step) -> Answer:
+        self._performing = task = asyncio.create_task(perform(step, self._answers, self))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not self.cancelled.is_set():
+                raise
+            raise Lost("it did not answer when it was to be cancelled") from None
+        except Unreachable as e:
+            raise Lost(e.message, hint=e.hint) from None
+        finally:
+            self._performing = None
+
+    async def _undo(self, done: int) -> int:
+        """Undo the finished steps in reverse order; how many of them that were."""
+        undone = 0
         for number in reversed(range(done)):
-            undo = self.plan.steps[number].undo
-            if undo is None:
-                continue
-            self.report.steps[number].status = await self._attempt(undo, "undone", "done")
+            if (undo := self.plan.steps[number].undo) is not None:
+                undone += await self._clean_up(number, undo, "undone", "done")
+        return undone
 
     async def _always(self) -> None:
-        first = len(self.plan.steps)
-        for number, step in enumerate(self.plan.always, first):
-            self.report.steps[number].status = await self._attempt(step, "done", "failed")
+        for number, step in enumerate(self.plan.always, len(self.plan.steps)):
+            await self._clean_up(number, step, "done", "failed")
 
-    async def _attempt(self, step: Step, good: StepStatus, bad: StepStatus) -> StepStatus:
+    async def _clean_up(self, number: int, step: Step, good: StepStatus, bad: StepStatus) -> bool:
         """Carry out an undo or an always step; its failure is told and does not hide the first one."""
-        was_cancelled = self.cancelled.is_set()
-        self.cancelled.clear()
+        state = self.report.steps[number]
+        written = StepState(step.kind, step.text, note=step.note)
+        async with self._stopping:  # a cancel still on its way must not hit what comes now
+            self._cleaning = True
+            was_cancelled = self.cancelled.is_set()
+            self.cancelled.clear()
         try:
-            await perform(step, self._answers, self)
-            return good
-        except PgtuiError as e:
-            self.report.notices.append(f"{step.text} did not succeed: {e.message}")
-            return bad
+            await self._recorded(number, written, step, good, bad)
+            state.status = good
+            return True
+        except (PgtuiError, psycopg.Error) as e:
+            state.status = bad
+            self.report.notices.append(f"{step.text} did not succeed: {mask(str(e))}")
+            return False
         finally:
+            if state is not written and state.status == "done" and good == "done":
+                state.seconds = written.seconds
+            self._cleaning = False
             if was_cancelled:
                 self.cancelled.set()
 
+    def _skip_rest(self) -> None:
+        for state in self.report.steps:
+            if state.status == "waiting":
+                state.status = "skipped"
+
     def _record(self, event: str, state: StepState, number: int) -> None:
-        if self._entry:
+        if self._entry and not self._cleaning:
             self._entry.done = number + (event == "step-end" and state.status == "done")
-            self.journal.write(self._entry)
+            self._write_entry()
         with suppress(OSError):
             self.audit.write(
                 event,
@@ -362,9 +386,20 @@ class Run:
                 **state.to_json(),
             )
 
+    def _write_entry(self) -> None:
+        """Write the journal; a full disk must not keep the DBA from acting, unless data may be lost."""
+        if self._entry is None:
+            return
+        try:
+            self.journal.write(self._entry)
+        except OSError as e:
+            self._entry = None
+            self.report.notices.append(f"the journal cannot be written: {e.strerror}")
+
     def _end_records(self) -> None:
         if self._entry:
-            self.journal.remove(self._entry)
+            with suppress(OSError):
+                self.journal.remove(self._entry)
         if not self.plan.steps:
             return
         with suppress(OSError):
@@ -397,22 +432,3 @@ class Run:
 
 def _recordable(param: Any, params: Mapping[str, Any]) -> bool:
     return not param.ask.secret and params.get(param.name) is not None
-
-
-async def _holder(connection: Connection) -> str:
-    """Who holds the advisory lock, for the one who has to wait."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT a.pid, a.usename, a.application_name, coalesce(a.client_addr::text, 'local') AS client"
-            "  FROM pg_catalog.pg_locks l"
-            "  JOIN pg_catalog.pg_stat_activity a USING (pid)"
-            " WHERE l.locktype = 'advisory'"
-            "   AND (l.classid, l.objid, l.objsubid) = (%s, %s, 2)"
-            "   AND l.granted",
-            _LOCK,
-        )
-        rows = await cursor.fetchall()
-    if not rows:
-        return "it has just ended"
-    row = rows[0]
-    return f"{row['application_name']} (pid {row['pid']}, {row['usename']} from {row['client']})"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from backend.core.connection import Connection, explain
-from backend.core.errors import Failed, Interrupted, Refused
-from backend.core.host import Host, Program
+from backend.core.clean import mask
+from backend.core.connection import Connection, explain, guarded, is_lost
+from backend.core.copying import copy
+from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Refused, Unreachable
+from backend.core.host import Program
 from backend.core.plan import (
     Answer,
     Answers,
@@ -29,45 +29,12 @@ from backend.core.plan import (
     Sql,
     Step,
     Wait,
-    executable,
 )
+from backend.core.rendering import executable, inlined, secrets_of
+from backend.core.surroundings import Progress as Progress
+from backend.core.surroundings import Surroundings, stop_if_cancelled
 
-_CHUNK = 1 << 18
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How much of a step is done; `total` is None where nobody knows."""
-
-    done: int
-    total: int | None
-    unit: str
-
-
-class Surroundings(Protocol):
-    """What a step needs from the run it belongs to."""
-
-    cancelled: asyncio.Event
-
-    async def connection(self, on: str | None, dbname: str | None) -> Connection:
-        """The run's connection to a target and database."""
-        ...
-
-    async def host(self, on: str | None) -> Host:
-        """The host of a target."""
-        ...
-
-    def busy(self, connection: Connection | None = None, program: Program | None = None) -> None:
-        """Tell what is running, so that a cancel knows what to stop."""
-        ...
-
-    def progress(self, progress: Progress) -> None:
-        """Tell how far the step is."""
-        ...
-
-    def output(self, text: str) -> None:
-        """Tell what a program wrote."""
-        ...
+T = TypeVar("T")
 
 
 async def perform(step: Step, answers: Answers, around: Surroundings) -> Answer:
@@ -83,44 +50,111 @@ async def perform(step: Step, answers: Answers, around: Surroundings) -> Answer:
             case Repeat():
                 return await _repeat(step, around)
             case Copy():
-                return await _copy(step, around)
+                return await copy(step, around)
             case Command():
                 return await _command(step, around)
             case File():
                 return await _file(step, around)
     except psycopg.Error as e:
-        if around.cancelled.is_set():
-            raise Interrupted("it was cancelled", sqlstate=e.sqlstate) from None
-        raise explain(e, "the server says") from None
+        raise _ended(e, _secrets(step), around) from None
     finally:
         around.busy()
+
+
+class Lost(Failed):
+    """The connection broke while a step ran: nobody here knows how it ended."""
+
+
+def _ended(error: psycopg.Error, secrets: Sequence[str], around: Surroundings) -> PgtuiError:
+    """Why a step did not get to its end, without the secrets that a server repeats in its complaint."""
+    said = explain(error, "the server says")
+    words, hint = _without(said.message, secrets), said.hint and _without(said.hint, secrets)
+    if is_lost(error):
+        return Lost(words, hint=hint, sqlstate=said.sqlstate)
+    if around.cancelled.is_set() and isinstance(error, psycopg.errors.QueryCanceled):
+        return Interrupted("", sqlstate=error.sqlstate)
+    return type(said)(words, hint=hint, sqlstate=said.sqlstate)
+
+
+def _without(text: str, secrets: Sequence[str]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "****")
+    return text
+
+
+def _secrets(step: Step) -> list[str]:
+    return [secret for s in step.statements for secret in secrets_of(s)] if isinstance(step, Sql) else []
 
 
 async def _sql(step: Sql, around: Surroundings) -> Answer:
     connection = await around.connection(step.on, step.dbname)
     around.busy(connection)
-    if len(step.statements) == 1 and not step.quiet_log:
-        return await _execute(connection, step.statements[0])
+    if not step.quiet_log and not _secrets(step):
+        return await _statements(connection, step, around)
+    async with _hushed(connection):
+        return await _statements(connection, step, around)
+
+
+async def _statements(connection: Connection, step: Sql, around: Surroundings) -> Answer:
+    if len(step.statements) == 1:
+        stop_if_cancelled(around)
+        return await _execute(connection, step.statements[0], inline=step.quiet_log)
     answer = Answer()
     async with connection.transaction():
-        if step.quiet_log:
-            await _hush(connection)
         for statement in step.statements:
-            answer = await _execute(connection, statement)
+            stop_if_cancelled(around)
+            answer = await _execute(connection, statement, inline=step.quiet_log)
+        stop_if_cancelled(around)
     return answer
 
 
-async def _hush(connection: Connection) -> None:
-    """Keep a secret out of the server's log for this transaction, where the role may say so."""
-    with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
-        async with connection.transaction():
-            await connection.execute(b"SET LOCAL log_statement = 'none'")
-            await connection.execute(b"SET LOCAL log_min_duration_statement = -1")
-            await connection.execute(b"SET LOCAL log_min_error_statement = 'panic'")
+# All that can put a statement or its parameters into the log, other sessions' sight or statistics.
+_QUIET = {
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "panic",  # a complaint may quote the value
+    "log_duration": "off",
+    "track_activities": "off",
+    "pg_stat_statements.track_utility": "off",
+    "auto_explain.log_min_duration": "-1",
+}
+_LOGGED = (
+    b"SELECT pg_catalog.current_setting('log_statement') <> 'none'"
+    b"    OR pg_catalog.current_setting('log_min_duration_statement') <> '-1'"
+    b"    OR pg_catalog.current_setting('log_min_duration_sample') <> '-1'"
+)
 
 
-async def _execute(connection: Connection, statement: sql.Composable) -> Answer:
-    text, params = executable(statement)
+@contextlib.asynccontextmanager
+async def _hushed(connection: Connection) -> AsyncIterator[None]:
+    """Keep a secret out of the server's log; refused where it would be logged and the role cannot help it."""
+    for name, value in _QUIET.items():
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            await connection.execute(
+                b"SELECT pg_catalog.set_config(%s, %s, false)"
+                b" WHERE pg_catalog.current_setting(%s, true) IS NOT NULL",
+                [name, value, name],
+                prepare=False,
+            )
+    [(logged,)] = await (await connection.execute(_LOGGED, prepare=False)).fetchall()
+    if logged:
+        raise Missing(
+            "the server would write the secret into its log, and this role may not switch that off",
+            hint="act as a superuser, or GRANT SET ON PARAMETER log_statement, log_min_duration_statement",
+        )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            for name in _QUIET:
+                await connection.execute(f"RESET {name}".encode(), prepare=False)
+
+
+async def _execute(connection: Connection, statement: sql.Composable, *, inline: bool = False) -> Answer:
+    text, params = (inlined(statement), None) if inline else executable(statement)
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(text, params, prepare=False)
         rows = tuple(await cursor.fetchall()) if cursor.description else ()
@@ -134,32 +168,54 @@ def _check(step: Check, answers: Answers) -> Answer:
 
 
 async def _wait(step: Wait, around: Surroundings) -> Answer:
-    connection = await around.connection(step.on, step.dbname)
     deadline = time.monotonic() + step.deadline
     while True:
-        around.busy(connection)
-        answer = await _execute(connection, step.statement)
-        around.busy()
+        answer, trouble = await _look(step, deadline - time.monotonic(), around)
         if answer.scalar:
             return answer
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Failed(f"after {step.deadline:g} s it is still not so that {step.until}")
+            raise Failed(f"after {step.deadline:g} s it is still not so that {step.until}", hint=trouble)
         await _pause(min(step.every, left), around)
+
+
+async def _look(step: Wait, left: float, around: Surroundings) -> tuple[Answer, str | None]:
+    """Ask once; a server that is away, as in a restart, may be what is waited for."""
+    try:
+        connection = await around.connection(step.on, step.dbname)
+        around.busy(connection)
+        asked = _execute(connection, step.statement)
+        return await guarded(asked, max(left, 1), connection, "the server"), None
+    except psycopg.Error as e:
+        if not is_lost(e):
+            raise
+        return Answer(), explain(e, "the server says").message
+    except Unreachable as e:
+        return Answer(), e.message
+    finally:
+        around.busy()
 
 
 async def _repeat(step: Repeat, around: Surroundings) -> Answer:
     connection = await around.connection(step.on, step.dbname)
     done = 0
-    while True:
-        around.busy(connection)
-        answer = await _execute(connection, step.statement)
-        around.busy()
-        if not answer.scalar:
-            return Answer(({"done": done},), done, answer.text)
-        done += int(answer.scalar)
-        around.progress(Progress(done, step.total, step.unit))
-        await _pause(step.pause, around)
+    try:
+        while True:
+            stop_if_cancelled(around)
+            around.busy(connection)
+            answer = await _execute(connection, step.statement)
+            around.busy()
+            if not answer.scalar:
+                return Answer(({"done": done},), done, answer.text)
+            done += int(answer.scalar)
+            around.progress(Progress(done, step.total, step.unit))
+            await _pause(step.pause, around)
+    except Interrupted:
+        raise Interrupted(f"after {done} {step.unit}") from None
+    except psycopg.errors.QueryCanceled:
+        if not around.cancelled.is_set():
+            raise
+        raise Interrupted(f"after {done} {step.unit}") from None
 
 
 async def _pause(seconds: float, around: Surroundings) -> None:
@@ -167,119 +223,77 @@ async def _pause(seconds: float, around: Surroundings) -> None:
     if seconds > 0:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(around.cancelled.wait(), seconds)
-    if around.cancelled.is_set():
-        raise Interrupted("it was cancelled")
-
-
-async def _copy(step: Copy, around: Surroundings) -> Answer:
-    connection = await around.connection(step.on, step.dbname)
-    around.busy(connection)
-    text = step.statement.as_bytes(None)
-    if step.into is not None:
-        return await _copy_through(connection, text, step, around)
-    if b"TO STDOUT" in text.upper():
-        return await _copy_out(connection, text, Path(step.path or os.devnull), around)
-    source = _file_chunks(Path(step.path)) if step.path else _one(step.data or b"")
-    return await _copy_in(connection, text, source, around)
-
-
-async def _copy_in(
-    connection: Connection, text: bytes, source: AsyncIterator[bytes], around: Surroundings
-) -> Answer:
-    sent = 0
-    async with connection.cursor() as cursor:
-        async with cursor.copy(text) as copy:
-            async for chunk in source:
-                if around.cancelled.is_set():
-                    raise Interrupted("it was cancelled")
-                await copy.write(chunk)
-                sent += len(chunk)
-                around.progress(Progress(sent, None, "bytes"))
-        return Answer(({"rows": cursor.rowcount},), cursor.rowcount, cursor.statusmessage or "")
-
-
-async def _copy_out(connection: Connection, text: bytes, path: Path, around: Surroundings) -> Answer:
-    part = path.with_name(path.name + ".part")
-    got = 0
-    try:
-        async with connection.cursor() as cursor:
-            with part.open("wb") as file:
-                async with cursor.copy(text) as copy:
-                    async for chunk in copy:
-                        file.write(chunk)
-                        got += len(chunk)
-                        around.progress(Progress(got, None, "bytes"))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            return Answer(
-                ({"rows": cursor.rowcount, "bytes": got},), cursor.rowcount, cursor.statusmessage or ""
-            )
-    except OSError as e:
-        raise Failed(f"{path} cannot be written: {e.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-async def _copy_through(connection: Connection, text: bytes, step: Copy, around: Surroundings) -> Answer:
-    assert_into = step.into or sql.SQL("")
-    other = await around.connection(step.into_on, None)
-    async with connection.cursor() as reader, reader.copy(text) as copy:
-        return await _copy_in(other, assert_into.as_bytes(None), _chunks(copy), around)
-
-
-async def _chunks(copy: psycopg.AsyncCopy) -> AsyncIterator[bytes]:
-    async for chunk in copy:
-        yield bytes(chunk)
-
-
-async def _file_chunks(path: Path) -> AsyncIterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-    except OSError as e:
-        raise Failed(f"{path} cannot be read: {e.strerror}") from None
-
-
-async def _one(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+    stop_if_cancelled(around)
 
 
 async def _command(step: Command, around: Surroundings) -> Answer:
     host = await around.host(step.on)
+    stop_if_cancelled(around)
     if step.long:
-        return await _follow(await host.start(step.argv, run_as=step.run_as), step, around)
-    done = await host.run(step.argv, stdin=step.stdin, timeout=step.deadline, run_as=step.run_as)
-    done.demand(*step.ok)
+        started = await host.start(step.argv, stdin=step.stdin, run_as=step.run_as)
+        return await _follow(started, step, around)
+    run = host.run(step.argv, stdin=step.stdin, timeout=step.deadline, run_as=step.run_as)
+    done = (await _unless_cancelled(run, around)).demand(*step.ok)
     return Answer(({"status": done.code},), 1, done.text)
+
+
+async def _unless_cancelled(work: Coroutine[Any, Any, T], around: Surroundings) -> T:
+    """What the work gives; when the run is cancelled first, the work is ended."""
+    running = asyncio.ensure_future(work)
+    cancelled = asyncio.ensure_future(around.cancelled.wait())
+    try:
+        await asyncio.wait({running, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise Interrupted("its program was ended; what it had done by then stays")
+    finally:
+        for task in (running, cancelled):
+            task.cancel()
+        await asyncio.gather(running, cancelled, return_exceptions=True)
+
+
+# How long a program that goes on by itself is looked for when its host does not answer.
+_PATIENCE = 600.0
 
 
 async def _follow(program: Program, step: Command, around: Surroundings) -> Answer:
     around.busy(program=program)
-    position, status, tail = 0, None, b""
+    position, status, tail, seen = 0, None, b"", time.monotonic()
     while status is None:
-        status = await program.status()
-        fresh, position = await program.follow(position)
+        try:
+            status = await program.status()
+            fresh, position = await program.follow(position)
+            seen = time.monotonic()
+        except Unreachable as e:
+            if time.monotonic() - seen > _PATIENCE:
+                raise Lost(f"{e.message}; the program may go on without pgtui", hint=e.hint) from None
+            around.output(f"{e.message}; trying again\n")
+            status, fresh = None, b""
         if fresh:
             tail = (tail + fresh)[-4096:]
             around.output(fresh.decode("utf-8", "surrogateescape"))
         if status is None:
             await asyncio.sleep(0.5)
     await program.forget()
+    return _outcome(step, status, tail.decode("utf-8", "surrogateescape"), around)
+
+
+def _outcome(step: Command, status: int, text: str, around: Surroundings) -> Answer:
+    if status in step.ok:
+        return Answer(({"status": status},), 1, text)
     if around.cancelled.is_set():
-        raise Interrupted("it was cancelled")
-    text = tail.decode("utf-8", "surrogateescape")
-    if status not in step.ok:
-        raise Failed(f"{Path(step.argv[0]).name} ended with status {status}: {text.strip()[-400:]}")
-    return Answer(({"status": status},), 1, text)
+        raise Interrupted("its program was ended; what it had done by then stays")
+    said = mask(text.strip()[-400:]) or "it said nothing"
+    raise Failed(f"{Path(step.argv[0]).name} ended with status {status}: {said}")
 
 
 async def _file(step: File, around: Surroundings) -> Answer:
     host = await around.host(step.on)
-    if step.before is not None:
+    stop_if_cancelled(around)
+    now = None
+    with contextlib.suppress(*(() if step.before is not None else (Failed,))):
         now = (await host.read(str(step.path), run_as=step.run_as)).decode("utf-8", "surrogateescape")
-        if now != step.before:
-            raise Refused(f"{step.path} has changed since the plan was made", hint="plan it again")
+    if now != step.before:
+        raise Refused(f"{step.path} has changed since the plan was made", hint="plan it again")
     await host.write(str(step.path), step.after.encode("utf-8", "surrogateescape"), run_as=step.run_as)
     return Answer(text=str(step.path))
