@@ -179,6 +179,8 @@ def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection itself has gone, not only the statement failed."""
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return False
+    if error.diag.severity_nonlocalized == "ERROR":
+        return False  # class 08 is about another connection then, such as dblink's
     return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _HUNG_UP
 
 
@@ -288,6 +290,9 @@ def explain(error: psycopg.Error, what: str) -> PgtuiError:
     """A server's error as a sentence of ours with the server's words, its hint and SQLSTATE."""
     diag = error.diag
     words = mask((diag.message_primary or str(error)).strip())
+    if (error.sqlstate or "").startswith("08") and diag.message_detail:
+        # The reason why dblink could not connect; the sentence alone names none.
+        words += f" ({' '.join(mask(diag.message_detail).split())})"
     hint = mask(diag.message_hint or diag.message_detail or "") or None
     if error.sqlstate == "42501":
         return Missing(
