@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, LiteralString, TypeVar
 
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 from backend.core.errors import Missing
 from backend.core.facts import Facts, Installed, Needs, Query
@@ -40,12 +41,17 @@ def find(facts: Facts) -> Installed | None:
     return facts.extensions.get("pg_jobmon") or (own if own and own.own else None)
 
 
-def schema(facts: Facts) -> str:
-    """The schema of the job log; `Missing` where there is none."""
+def installed(facts: Facts) -> Installed:
+    """The job log of the database; `Missing` where there is none."""
     found = find(facts)
     if found is None:
         raise Missing(_absent(facts))
-    return found.schema
+    return found
+
+
+def schema(facts: Facts) -> str:
+    """The schema of the job log; `Missing` where there is none."""
+    return installed(facts).schema
 
 
 def _absent(facts: Facts) -> str:
@@ -72,12 +78,20 @@ OWN = Needs(also=_not_own, primary=True)
 async def ask(s: Session, row: type[T], query: Query, *params: Any, **more: sql.Composable) -> list[T]:
     """The rows of a query on the job log; a missing privilege says which statements grant it."""
     place = schema(s.facts)
+    name = _BesidesParameters(place) if params else sql.Identifier(place)
     try:
-        return await s.fetch(row, query, *params, jobmon=place, **more)
+        return await s.fetch(row, query, *params, jobmon=name, **more)
     except Missing as e:
         if e.sqlstate != "42501":
             raise
         raise Missing(e.message, hint=grants(place, s.facts.user), sqlstate=e.sqlstate) from None
+
+
+class _BesidesParameters(sql.Identifier):
+    """A name in a statement with parameters, where a percent sign begins a placeholder."""
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        return super().as_bytes(context).replace(b"%", b"%%")
 
 
 def recent(facts: Facts) -> sql.Composable:

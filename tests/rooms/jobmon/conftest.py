@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import Diagnostic
 
+from backend.core.declare import find_action, find_view
+from backend.core.judge import Judgement, judge
+from backend.core.local import LocalHost
+from backend.core.plan import Plan
+from backend.core.run import Report, Run, make_plan
+from backend.core.session import Session
+from backend.core.target import Target
 from backend.jobmon.api import dblink_statements, install_statements
 from backend.jobmon.api.connection import connection_statement
 from tests.servers import Database, Databases, Rows, Statement
@@ -115,3 +122,64 @@ def plain(jobmon: Database, sessions: Sessions) -> Iterator[Connection]:
     sessions.close()
     jobmon.execute(sql.SQL("DROP OWNED BY {}").format(name))
     jobmon.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+@dataclass
+class Console:
+    """What somebody sees and does at one target."""
+
+    session: Session
+
+    async def rows(self, view: str, **params: Any) -> list[Any]:
+        found: list[Any] = await find_view(view).fn(self.session, **params)
+        return found
+
+    async def judged(self, view: str, **params: Any) -> Judgement:
+        return judge(find_view(view), await self.rows(view, **params))
+
+    async def plan(self, action: str, **params: Any) -> Plan:
+        return await make_plan(self.session, find_action(action), params)
+
+    async def start(self, action: str, **params: Any) -> Run:
+        """The run of an action that was planned, not yet begun."""
+        plan = await self.plan(action, **params)
+        return Run(self.session, find_action(action), params, plan)
+
+    async def run(self, action: str, **params: Any) -> Report:
+        """What an action did; facts are asked anew, as after any run."""
+        report = await (await self.start(action, **params)).execute()
+        await self.session.refresh_facts()
+        return report
+
+    async def done(self, action: str, **params: Any) -> Any:
+        """The result of an action that succeeded."""
+        report = await self.run(action, **params)
+        assert report.error is None, report.error.message
+        return report.result
+
+
+@pytest.fixture
+async def consoles() -> AsyncIterator[Consoles]:
+    """Opens consoles on connection strings, closed at the end of the test."""
+    opener = Consoles()
+    yield opener
+    for each in opener.opened:
+        await each.session.close()
+
+
+@dataclass
+class Consoles:
+    """Opens consoles: `await consoles(dsn)`."""
+
+    opened: list[Console] = field(default_factory=list)
+
+    async def __call__(self, dsn: str, **more: Any) -> Console:
+        session = Session(Target("lab", dsn, **more), LocalHost())
+        self.opened.append(Console(await session.open()))
+        return self.opened[-1]
+
+
+@pytest.fixture
+async def console(jobmon: Database, consoles: Consoles) -> Console:
+    """A console of the superuser on the database `jobmon`."""
+    return await consoles(jobmon.dsn)
