@@ -1,0 +1,32 @@
+"""What a room hands to the registry's tests: a populated database, and parameters that fit it.
+
+A room has them in `tests/rooms/ROOM/samples.py` as `populate(database)`, a context manager that yields
+`Samples`; the database keeps its sessions and contents while it is open.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.servers import Database
+
+Populate = Callable[[Database], AbstractContextManager["Samples"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Parameters by view and action; actions in `on_empty` are planned on an empty database instead."""
+
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    actions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    on_empty: frozenset[str] = frozenset()
+
+
+def populate_of(room: str) -> Populate:
+    """The room's own `populate`."""
+    found: Populate = importlib.import_module(f"tests.rooms.{room}.samples").populate
+    return found
