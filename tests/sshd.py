@@ -8,6 +8,8 @@ It logs in whoever runs the tests. Nothing of the user's own SSH configuration i
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -36,7 +38,8 @@ class Sshd:
     host = "db1"
 
     def __init__(self, folder: Path, options: Options | None = None) -> None:
-        folder.mkdir(mode=0o700)
+        # Other accounts of this machine can log in too.
+        folder.mkdir(mode=0o711)
         self.folder = folder
         self.port = free_port()
         self.user = pwd.getpwuid(os.getuid()).pw_name
@@ -99,6 +102,16 @@ class Sshd:
         """The processes that serve clients."""
         assert self._process is not None
         return [pid for pid in descendants(self._process.pid) if command(pid).startswith("sshd")]
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It accepts clients but does not greet them."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         """What it says of itself."""
@@ -204,8 +217,25 @@ def command(pid: int) -> str:
 
 def running(words: str) -> list[int]:
     """The processes whose arguments hold these words."""
+    return [pid for pid, args in _processes() if words in args]
+
+
+def running_exactly(args: str) -> list[int]:
+    """The processes with these arguments, without the shells and clients that were told to start them."""
+    return [pid for pid, found in _processes() if found == args]
+
+
+def _processes() -> list[tuple[int, str]]:
     listed = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
     )
     rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
-    return [int(row[0]) for row in rows if len(row) == 3 and row[1][0] != "Z" and words in row[2]]
+    return [(int(row[0]), row[2]) for row in rows if len(row) == 3 and row[1][0] != "Z"]
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    """Like `wait_until`, while the event loop goes on."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        await asyncio.sleep(0.01)

@@ -10,6 +10,7 @@ the next question lays them again, at the same place here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 _Laid = tuple["Link", Forward]
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 5
 _TRIES = 5
+
+# Length and code of the one message that every server answers with one byte before it knows anything of us.
+_SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
 
 # Prints the socket's path, or what is in the way.
 _SOCKET = """\
@@ -56,8 +61,9 @@ class Forwards:
             raise Usage(f"{port} is not a port")
         async with self._lock:
             link, folder = await self._host.link()
+            # The master may have died this moment; whether it serves its socket costs 5 ms to know.
             known = self._laid.get((address, port))
-            if known and known[0] is link and link.alive:
+            if known and known[0] is link and await link.answers():
                 return known[1]
             fresh = folder / f"f{len(self._laid)}"
             self._laid[address, port] = laid = await self._lay(address, port, fresh, known and known[1])
@@ -71,19 +77,23 @@ class Forwards:
     async def _to_socket(self, address: str, port: int, folder: Path) -> _Laid:
         remote = await self._socket(address, port)
         local = _place(folder, port)
-        link, said = await self._order(f"{_escaped(local)}:{_escaped(remote)}")
+        spec = f"{_escaped(local)}:{_escaped(remote)}"
+        link, said = await self._order(spec)
         if said is not None:
             raise self._refused(remote, said)
-        return link, Forward(str(folder), port)
+        found = Forward(str(folder), port)
+        return await self._proved(link, found, remote, spec)
 
     async def _to_port(self, address: str, port: int, before: Forward | None) -> _Laid:
         said: str | None = None
         for turn in range(_TRIES):
             # Between finding a free port and taking it, somebody else may take it.
             here = before.port if before and turn == 0 else _free_port()
-            link, said = await self._order(f"{LOOPBACK}:{here}:[{_escaped(address)}]:{port}")
+            spec = f"{LOOPBACK}:{here}:[{_escaped(address)}]:{port}"
+            link, said = await self._order(spec)
             if said is None:
-                return link, Forward(address, here, LOOPBACK)
+                found = Forward(address, here, LOOPBACK)
+                return await self._proved(link, found, f"{address} port {port}", spec)
         raise self._refused(f"{address} port {port}", said or "")
 
     async def _order(self, spec: str) -> tuple[Link, str | None]:
@@ -91,6 +101,17 @@ class Forwards:
         link, _ = await self._host.link()
         code, said = await link.control("forward", "-L", spec)
         return link, said if code else None
+
+    async def _proved(self, link: Link, found: Forward, what: str, spec: str) -> _Laid:
+        """The way, once a server has answered at its end; ssh lays it without looking where it leads."""
+        if await _leads_somewhere(found):
+            return link, found
+        await link.control("cancel", "-L", spec)
+        raise Unreachable(
+            f"no server answers at {what} on {self._host.where}{link.refused_channel()}",
+            hint="see that it runs; where it does, sshd_config may forbid the way: AllowTcpForwarding, "
+            "AllowStreamLocalForwarding, PermitOpen",
+        )
 
     async def _socket(self, address: str, port: int) -> str:
         """The path of the server's socket there; `Unreachable` saying what is in the way."""
@@ -113,10 +134,28 @@ class Forwards:
 
     def _refused(self, what: str, said: str) -> PgtuiError:
         words = said.splitlines()[-1] if said else "it said nothing"
-        return Failed(
-            f"no way could be laid to {what} on {self._host.where} ({words})",
-            hint="its sshd_config may forbid it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen",
-        )
+        return Failed(f"no way could be laid to {what} on {self._host.where} ({words})")
+
+
+async def _leads_somewhere(way: Forward) -> bool:
+    """Whether a server answers a request for encryption; a slow one gets the benefit of the doubt."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if way.hostaddr:
+                reader, writer = await asyncio.open_connection(way.hostaddr, way.port)
+            else:
+                reader, writer = await asyncio.open_unix_connection(f"{way.host}/.s.PGSQL.{way.port}")
+            try:
+                writer.write(_SSL_REQUEST)
+                return bool(await reader.read(1))
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
 
 
 def _place(folder: Path, port: int) -> str:

@@ -185,7 +185,7 @@ class Host(Protocol):
         """Where libpq reaches a server that listens there.
 
         `address` is a host as that machine sees it, a socket's folder, or '' for the usual folder. Ask again
-        before every connect: it costs nothing while the forward stands, and lays it anew when the connection
+        before every connect: it costs little while the forward stands, and lays it anew when the connection
         to the host has broken in between.
         """
         ...

@@ -53,7 +53,8 @@ wrap=$1 inner=$2 id=$3 owner=$4 name=$5; shift 5
 if [ -z "$owner" ]; then
     command -v "$name" >/dev/null 2>&1 || exit 127
 elif [ "$(id -un)" != "$owner" ] && command -v sudo >/dev/null 2>&1; then
-    sudo -n -u "$owner" -l -- "$name" >/dev/null || exit 1
+    # Behind the five words of `become` is the program itself.
+    (shift 5; sudo -n -u "$owner" -l -- "$@") >/dev/null || { echo "sudo: not allowed" >&2; exit 1; }
 fi
 umask 077
 base=${XDG_STATE_HOME:-$HOME/.local/state}/pgtui/programs

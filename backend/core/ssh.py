@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.core import files, program
-from backend.core.child import Child
+from backend.core.child import GRACE, Child
 from backend.core.errors import Failed, Unreachable, Usage
 from backend.core.forwards import Forwards
 from backend.core.host import (
+    OUTPUT_LIMIT,
     SEARCH,
     Done,
     Forward,
@@ -39,6 +40,8 @@ from backend.core.sshlink import Link, private_folder
 
 # sshd's MaxSessions is 10: one holds the connection open, one is left for ending a program whose time is up.
 SESSIONS = 8
+
+TICK = 0.05
 
 # The group is only told where it is surely this command's own: sshd gives each a session of its own.
 _WATCHED = """\
@@ -190,14 +193,12 @@ class SshHost:
             async with asyncio.timeout(timeout):
                 await child.end()
         except TimeoutError:
-            trace = _trace(child, mark)
-            await self._stop(link, child, trace.group, run_as)
-            if trace.group is None:
+            if not await self._stop(link, child, mark, run_as):
                 await self._drop(link)
                 raise Unreachable(f"{self.where} does not answer: nothing within {timeout:g} s") from None
             raise overdue(argv, self.where, timeout) from None
         except asyncio.CancelledError:
-            await self._stop(link, child, _trace(child, mark).group, run_as)
+            await self._stop(link, child, mark, run_as)
             raise
         finally:
             child.close()
@@ -205,7 +206,8 @@ class SshHost:
 
     async def _outcome(self, link: Link, child: Child, argv: tuple[str, ...], trace: _Trace) -> Done:
         if trace.code is not None:
-            return Done(argv, trace.code, trace.out, trace.err, child.out.cut)
+            cut = child.out.cut or len(trace.out) > OUTPUT_LIMIT
+            return Done(argv, trace.code, trace.out[:OUTPUT_LIMIT], trace.err, cut)
         if trace.group is None:
             raise _NotBegun(busy=_refused_session(child.err.whole))
         if await link.answers():
@@ -216,13 +218,15 @@ class SshHost:
             hint="whether it came to its end is not known",
         )
 
-    async def _stop(self, link: Link, child: Child, group: int | None, run_as: str | None) -> None:
-        """End the program there, then the client here; a connection that does not do as told is given up."""
+    async def _stop(self, link: Link, child: Child, mark: str, run_as: str | None) -> bool:
+        """End the program there, then the client here; False when it never said that it began."""
         try:
+            group = await _begun(child, mark)
             if group and link is self._link and link.alive:
                 await self._end(link, group, run_as)
         finally:
             await child.stop()
+        return group is not None
 
     async def _end(self, link: Link, group: int, run_as: str | None) -> None:
         mark = f"pgtui-{secrets.token_hex(8)}"
@@ -236,6 +240,16 @@ class SshHost:
             await self._drop(link)
         finally:
             child.close()
+
+
+async def _begun(child: Child, mark: str) -> int | None:
+    """The program's process group; a program on its way to begin is waited for, or it would escape."""
+    for _ in range(round(GRACE / TICK)):
+        group = _trace(child, mark).group
+        if group is not None or not child.running:
+            return group
+        await asyncio.sleep(TICK)
+    return None
 
 
 def _refused_session(said: bytes) -> bool:

@@ -27,7 +27,7 @@ from backend.core.child import Child, spawn
 from backend.core.clean import mask
 from backend.core.errors import Failed, PgtuiError, Refused, Unreachable
 from backend.core.folders import private, runtime_folder
-from backend.core.host import absent, script
+from backend.core.host import OUTPUT_LIMIT, absent, script
 
 KEEPALIVE = 5
 ALIVE_COUNT = 3
@@ -38,6 +38,9 @@ _LONGEST_FOLDER = 64
 
 # The path of the control socket is enough for these: no configuration, and no way to connect without it.
 _THROUGH_MASTER = ("ssh", "-F", "none", "-T", "-o", "BatchMode=yes", "-o", "ProxyCommand=false")
+
+# Room for the marks, and for what login files print before them.
+_LIMIT = OUTPUT_LIMIT + (64 << 10)
 
 _READY = script('echo "$1"; exec cat >/dev/null')
 
@@ -88,7 +91,9 @@ class Link:
         if stdin is None:
             command.append("-n")
         try:
-            return await spawn([*command, "pgtui", shlex.join(argv)], stdin=stdin, mark=(2, mark))
+            return await spawn(
+                [*command, "pgtui", shlex.join(argv)], stdin=stdin, limit=_LIMIT, mark=(2, mark)
+            )
         except OSError as e:
             raise Failed(f"{argv[0]} cannot be started on host {self._host}: {e.strerror}") from None
 
@@ -104,6 +109,12 @@ class Link:
         finally:
             child.close()
         return child.code, child.err.whole.decode("utf-8", "replace").strip()
+
+    def refused_channel(self) -> str:
+        """In brackets, why the far side last refused to open a way; empty when it has not."""
+        said = self._master.err.whole.decode("utf-8", "replace") if self._master else ""
+        reasons = re.findall(r"channel \d+: open failed: (.+)", said)
+        return f" ({mask(reasons[-1].strip())})" if reasons else ""
 
     async def answers(self) -> bool:
         """Whether the master is there and serves its socket."""
