@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -39,33 +41,54 @@ def shadowed() -> str:
 
 def _guarded(words: list[str]) -> int:
     """The exit code; whatever goes wrong is a sentence on standard error."""
-    import typer
-
     from backend.core.errors import PgtuiError
     from tui.out import complain
 
     debug = "--debug" in words
     try:
-        return _run(words)
+        return _open(words) if is_plain(words) else _run(words)
     except PgtuiError as e:
         if debug:
             _trace()
         complain(e)
         return _code(words, e.exit_code)
-    except typer.TyperException as e:
-        complain(_usage(e))
-        return _code(words, 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return 130
     except Exception as e:
         return _code(words, _bug(e, debug))
 
 
+def is_plain(words: Sequence[str]) -> bool:
+    """Whether it is `pgtui` or `pgtui TARGET` and nothing else."""
+    from tui.console import COMMANDS
+
+    plain = all(not w.startswith("-") and w not in COMMANDS for w in words)
+    return plain and len(words) <= 1 and COMPLETE not in os.environ
+
+
+def _open(words: list[str]) -> int:
+    """Open the console without Typer, whose import is a quarter of the time to the first rows."""
+    from tui.console import open_console
+    from tui.options import Options
+
+    gc.disable()  # collecting while modules load is a twentieth of that time; the console enables it again
+    return open_console(Options(), words[0] if words else None)
+
+
 def _run(words: list[str]) -> int:
+    import typer
+
+    from tui.out import complain
     from tui.program import main_command
 
     command = main_command()
-    code = command.main(args=words, prog_name="pgtui", complete_var=COMPLETE, standalone_mode=False)
+    try:
+        code = command.main(args=words, prog_name="pgtui", complete_var=COMPLETE, standalone_mode=False)
+    except typer.TyperException as e:
+        complain(_usage(e))
+        return _code(words, 2)
+    except typer.Abort:
+        return 130
     return code if isinstance(code, int) else 0
 
 

@@ -13,7 +13,8 @@ from typer.main import get_command
 
 from backend.core.declare import parse_bool
 from backend.core.errors import Usage
-from tui.options import Options, common_signature
+from tui.common import common_signature
+from tui.options import Options
 
 _COMMON = ("target", "tag", "everything", "dbname", "output", "inventory", "timeout", "read_only", "debug")
 

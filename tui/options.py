@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.core.errors import Usage, nearest
 from backend.core.values import Interval
@@ -111,38 +107,3 @@ def _dbname(word: str) -> str:
     if not word:
         raise Usage("--dbname wants a name", hint="or all, for every database of the target")
     return word
-
-
-def _common(
-    target: Annotated[
-        Words, typer.Option("--target", "-t", metavar="NAME|DSN", help="Target; may be repeated.")
-    ] = None,
-    tag: Annotated[Words, typer.Option("--tag", metavar="TAG", help="Targets with this tag.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All targets of the inventory.")] = False,
-    dbname: Annotated[
-        Words,
-        typer.Option("--dbname", "-d", metavar="NAME|all", help="Database, or every one of the target."),
-    ] = None,
-    output: Annotated[
-        Words,
-        typer.Option(
-            "--output", "-o", metavar="FORMAT", help="table, json or csv; for check also nagios, openmetrics."
-        ),
-    ] = None,
-    inventory: Annotated[
-        Words, typer.Option("--inventory", metavar="FILE", help="The file that lists targets.")
-    ] = None,
-    timeout: Annotated[
-        Words, typer.Option("--timeout", metavar="SECONDS", help="Time to connect and answer in (10).")
-    ] = None,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse whatever changes something.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
-) -> None: ...
-
-
-@cache
-def common_signature() -> dict[str, inspect.Parameter]:
-    """The common options as parameters of a command, by their names."""
-    return dict(inspect.signature(_common, eval_str=True).parameters)

@@ -13,6 +13,7 @@ from backend.core import declare
 from backend.core.errors import PgtuiError, Usage
 from backend.core.values import Interval
 from tui.command import Command, Group, make_command, options_of
+from tui.common import target_names
 from tui.console import COMMANDS
 from tui.options import Options, Words
 from tui.params import option_parameters, read
@@ -98,21 +99,6 @@ def view_names() -> list[str]:
 def complete_check(incomplete: str) -> list[str]:
     """The names of views that have a verdict."""
     return [v.name for v in declare.views() if v.judged and v.name.startswith(incomplete)]
-
-
-def target_names(ctx: Any) -> list[str]:
-    """The targets of the inventory that the line names so far."""
-    try:
-        given = ctx.params.get("inventory")
-        return list(Options().merged(_nothing() | {"inventory": given}).read_inventory().targets)
-    except PgtuiError:
-        return []
-
-
-def _nothing() -> dict[str, Any]:
-    from tui.options import common_signature
-
-    return dict.fromkeys(common_signature())
 
 
 app = typer.Typer(
@@ -342,9 +328,9 @@ def _targets_add(
 @targets_app.command("test", cls=Command)
 def _targets_test(ctx: typer.Context) -> int:
     """Connect to the targets named, else to all, and tell what answers."""
-    from tui.targets import test_targets
+    from tui.trying import try_targets
 
-    return test_targets(options_of(ctx))
+    return try_targets(options_of(ctx))
 
 
 app.add_typer(targets_app, name="targets")
