@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backend.core.clean import mask
+from backend.core.clean import mask_all
 from backend.core.folders import private, state_folder
 
 
@@ -22,12 +24,14 @@ class Audit:
 
     def write(self, event: str, **what: Any) -> None:
         """Append one record; raises OSError when the file cannot be written."""
-        record = {"at": datetime.now(UTC).isoformat(), "event": event, **_who(), **what}
-        line = mask(json.dumps(record, default=str)) + "\n"
+        record = mask_all({"at": datetime.now(UTC).isoformat(), "event": event, **_who(), **what})
+        line = json.dumps(record, default=str).encode("ascii") + b"\n"
         private(self.path.parent)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, line.encode())
+            with suppress(OSError):  # some network file systems know no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _append(descriptor, line)
         finally:
             os.close(descriptor)
 
@@ -39,6 +43,14 @@ class Audit:
         except OSError as e:
             return f"the audit file {self.path} cannot be written: {e.strerror}"
         return ""
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":  # the disk was full in the middle of a record
+        line = b"\n" + line
+    while line:
+        line = line[os.write(descriptor, line) :]
 
 
 def _who() -> dict[str, str | int]:

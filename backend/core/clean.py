@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # Cc control, Cf format (bidi overrides, zero width), Cs lone surrogates (bytes that were no UTF-8),
 # Co private use, Cn unassigned, Zl/Zp line and paragraph separators.
@@ -16,18 +18,30 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _CONTROL_PICTURES = 0x2400
 _PLAIN = re.compile(r"[\x20-\x7e]*\Z")
 
+# Each pattern begins with a fixed word: with anything open in front, a long text would take minutes.
+_NAMES = r"(?:passw(?:or)?d|pwd|passphrase|cipher-pass|key-secret|sas-token)"
+# Rather too much than too little: a quote or a comma inside a password does not end it, a quote before a
+# blank or the end does.
 _SECRETS = (
-    # keyword form: password=x, password='x y', sslpassword = x, pwd=x
+    # statements: PASSWORD 'x', PASSWORD $$x$$
+    (
+        re.compile(r"(?i)\b(password)(\s+)(?:E?'(?:[^'\\]|\\.|'')*'?|\$(\w*)\$.*?(?:\$\3\$|\Z))", re.S),
+        r"\1\2'****'",
+    ),
+    # keyword form inside a statement's literal: password=''x y''
+    (re.compile(rf"(?i)({_NAMES}\s*=\s*)''(?=[^\s'])(?:[^'\\]|\\.)*(?:''|\Z)"), r"\1****"),
+    # keyword form: password=x, password = 'x y', --password=x, PGPASSWORD=x; the next URI parameter stays
     (
         re.compile(
-            r"(?i)\b((?:ssl)?passw(?:or)?d|pwd|passphrase)(\s*=\s*)('(?:[^'\\]|\\.|'')*'?|[^\s'\",;&)]+)"
+            rf"(?i)({_NAMES}\s*=\s*)"
+            r"(?:'(?:[^'\\]|\\.|'')*'?|(?:\\.|[^\s'\"&\\]|['\"](?=[^\s'\"])|&(?![\w-]+=))+)",
         ),
-        r"\1\2****",
+        r"\1****",
     ),
-    # URI form: scheme://user:secret@host
-    (re.compile(r"(?i)\b(postgres(?:ql)?://[^\s:/@]*):[^\s@]*@"), r"\1:****@"),
-    # statements: PASSWORD 'x', IDENTIFIED BY style
-    (re.compile(r"(?i)\b(password)(\s+)(E?'(?:[^'\\]|\\.|'')*'?)"), r"\1\2'****'"),
+    # JSON: "password": "x"
+    (re.compile(rf'(?i)({_NAMES}"\s*:\s*)"(?:[^"\\]|\\.)*"?'), r'\1"****"'),
+    # URI form: scheme://user:secret@host; a password may hold an @ that nobody encoded
+    (re.compile(r"(://[^\s:/@'\"]{0,128}):[^\s'\"]{0,512}@"), r"\1:****@"),
 )
 
 
@@ -60,8 +74,23 @@ def clean_lines(text: str) -> str:
     return "\n".join(clean(line) for line in plain.split("\n"))
 
 
+# Most texts hold none of these words, and the patterns above are slow to find that out.
+_MAYBE = re.compile(r"(?i)pass|pwd|secret|token|://")
+
+
 def mask(text: str) -> str:
     """The text with passwords in connection strings and statements replaced by ****."""
+    if not _MAYBE.search(text):
+        return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def mask_all(value: Any) -> Any:
+    """The value with every text in it masked."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {k: mask_all(v) for k, v in value.items()}
+    return [mask_all(v) for v in value] if isinstance(value, (list, tuple)) else value

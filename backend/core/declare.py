@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -121,7 +123,7 @@ class Column:
         return Health.WARNING if self._beyond(value, warn) else Health.OK
 
     def _beyond(self, value: Any, limit: Threshold | None) -> bool:
-        if limit is None:
+        if limit is None or value != value:  # NaN is neither more nor less
             return False
         return bool(value <= limit if self.col.low else value >= limit)
 
@@ -195,7 +197,7 @@ class Param:
 
     def _convert(self, text: str) -> Any:
         if self.many:
-            return [self._scalar(part) for part in text.replace(",", " ").split()]
+            return [self._scalar(part) for part in _words(text)]
         return self._scalar(text)
 
     def _scalar(self, text: str) -> Any:
@@ -220,13 +222,35 @@ class Param:
     def text(self, value: Any) -> str:
         """The value as it would be written on the command line; `parse` gives it back."""
         if isinstance(value, list):
-            return ",".join(str(v) for v in value)
+            return ",".join(_word(str(v)) for v in value)
         if isinstance(value, bool):
             return "true" if value else "false"
         return str(value)
 
 
-_MAKERS: Mapping[type, Callable[[str], Any]] = {str: str, int: int, float: float}
+_WORD = re.compile(r'"((?:[^"]|"")*)"|([^,\s"]+)')
+
+
+def _words(text: str) -> list[str]:
+    """The words of a list: separated by commas or blanks, in double quotes where they hold such."""
+    found = [m[1].replace('""', '"') if m[1] is not None else m[2] for m in _WORD.finditer(text)]
+    if _WORD.sub("", text).strip(", \t\n\r"):
+        raise Usage(f"{text!r} is not a list", hint='separate with commas; write "a b" in double quotes')
+    return found
+
+
+def _word(text: str) -> str:
+    return text if _WORD.fullmatch(text) and text[0] != '"' else '"' + text.replace('"', '""') + '"'
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+_MAKERS: Mapping[type, Callable[[str], Any]] = {str: str, int: int, float: _finite}
 
 
 def parse_bool(text: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from backend.core.declare import Column, Health, Verdict, View
-from backend.core.errors import unknown
+from backend.core.declare import Column, Health, Threshold, Verdict, View
+from backend.core.errors import Usage, unknown
 from backend.core.show import show
 from backend.core.target import Limits
+from backend.core.values import Interval, Size
 
 Key = tuple[Any, ...]
 
@@ -60,11 +62,42 @@ def check_limits(view: View[Any], limits: Limits) -> None:
             raise unknown(f"column of {view.name} (in the inventory's check table)", name, known)
 
 
+def thresholds(view: View[Any], column: Column, limits: Limits) -> tuple[Threshold | None, Threshold | None]:
+    """Where a column turns to warning and to critical: the target's own limits, else the declared ones."""
+    if column.name not in limits.columns:
+        return column.col.warn, column.col.crit
+    warn, crit = (_as_limit(view, column, given) for given in limits.columns[column.name])
+    return warn, crit
+
+
+def _as_limit(view: View[Any], column: Column, given: Threshold | str | None) -> Threshold | None:
+    """A limit of the inventory in the column's own unit; a plain number for a duration is seconds."""
+    if given is None:
+        return None
+    try:
+        if column.type in (timedelta, Interval):
+            return Interval.parse(given).approximate if isinstance(given, str) else _as_duration(given)
+        return float(Size.parse(given)) if isinstance(given, str) else _as_number(given)
+    except Usage as e:
+        raise Usage(
+            f"the inventory's check table sets {column.name} of {view.name} to {given!r}: {e.message}",
+            hint=e.hint,
+        ) from None
+
+
+def _as_duration(given: Threshold) -> timedelta:
+    return given if isinstance(given, timedelta) else timedelta(seconds=given)
+
+
+def _as_number(given: Threshold) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else given
+
+
 def _judge_row(view: View[Any], row: Any, limits: Limits) -> Finding:
     cells: dict[str, Health] = {}
     said: list[tuple[Health, str]] = []
     for column in view.columns:
-        warn, crit = limits.columns.get(column.name, (column.col.warn, column.col.crit))
+        warn, crit = thresholds(view, column, limits)
         if warn is None and crit is None:
             continue
         value = getattr(row, column.name)
@@ -113,7 +146,7 @@ def perfdata(view: View[Any], rows: Sequence[Any], limits: Limits) -> dict[str, 
     """The judged columns' values by label, each with unit and thresholds, as monitoring systems plot them."""
     data: dict[str, dict[str, Any]] = {}
     for column in view.columns:
-        warn, crit = limits.columns.get(column.name, (column.col.warn, column.col.crit))
+        warn, crit = thresholds(view, column, limits)
         if warn is None and crit is None:
             continue
         for row in rows:
@@ -136,8 +169,6 @@ def plain_number(value: Any) -> float | int | None:
 
 def unit_of(column: Column) -> str:
     """The unit of a column as Nagios writes it: s, B, % or nothing."""
-    from datetime import timedelta
-
     if column.type is timedelta:
         return "s"
     return {"bytes": "B", "percent": "%"}.get(column.col.unit, "")

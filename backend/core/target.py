@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ class Pooler:
 class Limits:
     """A target's own thresholds for a view's columns, and the rows it is silent about."""
 
-    columns: Mapping[str, tuple[Threshold | None, Threshold | None]] = field(default_factory=dict)
+    columns: Mapping[str, tuple[Threshold | str | None, Threshold | str | None]] = field(default_factory=dict)
     silenced: tuple[str, ...] = ()
 
 
@@ -241,22 +242,21 @@ class _Reader:
         columns = {c: self.limit(v, f"{where} {c}") for c, v in given.items() if c != "silenced"}
         return Limits(columns, self.strings(given.get("silenced", []), f"{where} silenced"))
 
-    def limit(self, given: Any, where: str) -> tuple[Threshold | None, Threshold | None]:
+    def limit(self, given: Any, where: str) -> tuple[Threshold | str | None, Threshold | str | None]:
         table = self.table(given, where)
         self.keys(table, {"warn", "crit"}, where)
         return self.threshold(table.get("warn"), where), self.threshold(table.get("crit"), where)
 
-    def threshold(self, given: Any, where: str) -> Threshold | None:
-        if given is None or isinstance(given, (int, float)):
+    def threshold(self, given: Any, where: str) -> Threshold | str | None:
+        """Text stays as it is: whether `10m` means minutes or megabytes, only the column knows."""
+        if given is None or (isinstance(given, (int, float)) and not isinstance(given, bool)):
             return given
-        try:
-            return float(Size.parse(given))
-        except Usage:
-            pass
-        try:
-            return Interval.parse(given).approximate
-        except (Usage, TypeError):
-            raise self.wrong(where, f"{given!r} is neither a number, a duration nor a size") from None
+        text = given if isinstance(given, str) else ""
+        for kind in (Size, Interval):
+            with suppress(Usage):
+                kind.parse(text)
+                return text
+        raise self.wrong(where, f"{given!r} is neither a number, a duration nor a size")
 
     def section(self, given: Any, known: set[str], where: str) -> dict[str, str]:
         table = self.table(given, where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from backend.core.errors import Usage
 
@@ -11,18 +12,31 @@ from backend.core.errors import Usage
 INFINITY = datetime.max.replace(tzinfo=UTC)
 MINUS_INFINITY = datetime.min.replace(tzinfo=UTC)
 
-_INTERVAL = re.compile(
-    r"""\s*-?(\d+(\.\d+)?)\s*
-        (us|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|mons?|months?|y|yrs?|years?)
-        (\s+-?.+)?\s*|\s*-?\d+:\d\d(:\d\d(\.\d+)?)?\s*|\s*P.+""",
-    re.VERBOSE | re.IGNORECASE,
+_UNITS = {
+    "us usec usecs microsecond microseconds µs": 1e-6,
+    "ms msec msecs millisecond milliseconds": 1e-3,
+    "s sec secs second seconds": 1,
+    "m min mins minute minutes": 60,
+    "h hr hrs hour hours": 3600,
+    "d day days": 86400,
+    "w week weeks": 7 * 86400,
+    "mon mons month months": 30 * 86400,
+    "y yr yrs year years": 365.25 * 86400,
+    "decade decades": 3652.5 * 86400,
+    "century centuries": 36525 * 86400,
+}
+_SECONDS = {word: seconds for words, seconds in _UNITS.items() for word in words.split()}
+_PART = re.compile(
+    r"""\s*(?:(?P<sign>[+-]?)(?P<hours>\d+):(?P<minutes>\d\d)(?::(?P<rest>\d\d(?:\.\d+)?))?(?![\w:.])
+         |(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>[a-zµ]+)(?![_:.]))""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)", re.IGNORECASE)
-_CLOCK = re.compile(r"(\d+):(\d\d)(?::(\d\d(?:\.\d+)?))?")
-_SECONDS = {
-    "us": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600,
-    "hr": 3600, "hour": 3600, "d": 86400, "day": 86400, "w": 604800, "week": 604800,
-}  # fmt: skip
+_ISO = re.compile(
+    r"P(?=.)(?:(-?[\d.]+)Y)?(?:(-?[\d.]+)M)?(?:(-?[\d.]+)W)?(?:(-?[\d.]+)D)?"
+    r"(?:T(?=.)(?:(-?[\d.]+)H)?(?:(-?[\d.]+)M)?(?:(-?[\d.]+)S)?)?",
+    re.ASCII,
+)
+_ISO_SECONDS = (365.25 * 86400, 30 * 86400, 7 * 86400, 86400, 3600, 60, 1)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB|k|M|G|T)?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -35,7 +49,7 @@ class Interval(str):
     @classmethod
     def parse(cls, text: str) -> Interval:
         """The interval, or a usage error; a bare number is refused, since nobody knows its unit."""
-        if not _INTERVAL.fullmatch(text):
+        if _length(text.strip()) is None:
             raise Usage(
                 f"{text!r} is not a duration", hint="write 90s, 5min, 2h, 1d or a PostgreSQL interval"
             )
@@ -44,20 +58,43 @@ class Interval(str):
     @property
     def approximate(self) -> timedelta:
         """The length for showing and comparing here; a month is 30 days, a year 365.25, as in PostgreSQL."""
-        seconds = 0.0
-        for number, unit in _PART.findall(self):
-            seconds += float(number) * _unit_seconds(unit.lower())
-        for hours, minutes, rest in _CLOCK.findall(self):
-            seconds += int(hours) * 3600 + int(minutes) * 60 + float(rest or 0)
-        return timedelta(seconds=seconds)
+        try:
+            return timedelta(seconds=_length(self) or 0)
+        except OverflowError:
+            return timedelta.max
 
 
-def _unit_seconds(unit: str) -> float:
-    if unit.startswith("mon"):
-        return 30 * 86400
-    if unit.startswith("y"):
-        return 365.25 * 86400
-    return _SECONDS.get(unit, _SECONDS.get(unit.rstrip("s"), 0))
+def _length(text: str) -> float | None:
+    """The seconds of an interval; None when it is none."""
+    if match := _ISO.fullmatch(text):
+        try:
+            return sum(float(n) * unit for n, unit in zip(match.groups(), _ISO_SECONDS, strict=True) if n)
+        except ValueError:
+            return None
+    ago = re.fullmatch(r"(.*\S)\s+ago", text, re.IGNORECASE | re.DOTALL)
+    if ago:
+        past = _length(ago[1])
+        return None if past is None else -past
+    return _sum(text)
+
+
+def _sum(text: str) -> float | None:
+    total, position = 0.0, 0
+    while position < len(text):
+        match = _PART.match(text, position)
+        seconds = _part(match) if match else None
+        if match is None or seconds is None:
+            return None
+        total, position = total + seconds, match.end()
+    return total if text else None
+
+
+def _part(match: re.Match[str]) -> float | None:
+    if match["unit"]:
+        unit = _SECONDS.get(match["unit"].lower())
+        return None if unit is None else float(match["number"]) * unit
+    length = int(match["hours"]) * 3600 + int(match["minutes"]) * 60 + float(match["rest"] or 0)
+    return -length if match["sign"] == "-" else length
 
 
 class Size(int):
@@ -72,7 +109,7 @@ class Size(int):
         if not match:
             raise Usage(f"{text!r} is not a size", hint="write 512kB, 10MB, 2GB or a number of bytes")
         unit = (match[2] or "")[:1].lower()
-        return cls(float(match[1]) * 1024 ** _POWERS[unit])
+        return cls(Decimal(match[1]) * 1024 ** _POWERS[unit])
 
 
 def seconds(n: float) -> timedelta:
