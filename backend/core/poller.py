@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,6 +35,10 @@ class Source(Protocol):
     """What the poller asks: a session, or in tests something that answers like one."""
 
     target: Target
+    round_trip: float
+
+    @property
+    def known(self) -> bool: ...  # noqa: D102
 
     @property
     def facts(self) -> Facts: ...  # noqa: D102
@@ -75,7 +80,9 @@ class Feed:
         self.listeners: dict[Listener, float] = {}
         self.due = 0.0
         self.began: float | None = None
+        self.wanted = False
         self._failures = 0
+        self._facts: Facts | None = None
         self._sample: _Sample | None = None
         self._poller = poller
 
@@ -108,37 +115,55 @@ class Feed:
 
     def refresh(self) -> None:
         """Ask again as soon as possible."""
-        self._failures, self.due = 0, 0.0
+        self._failures, self.due, self.wanted = 0, 0.0, True
         self._poller.wake()
 
     async def collect(self) -> None:
         """Ask the view once and tell the listeners what came of it."""
         self.began = began = self._poller.now()
+        self.wanted = False
         try:
-            snapshot = await self._ask(began)
+            snapshot = await self._ask()
             self._failures = 0
         except PgtuiError as e:
             self._failures += 1
             snapshot = replace(self.snapshot, error=e)
+        except Exception:
+            self.due = math.inf  # a bug shows itself once, not a hundred times a second
+            raise
         finally:
             self.began = None
         self._plan_next(began, snapshot)
         self._tell(snapshot)
+        self._poller.notice_facts()
+
+    @property
+    def late_at(self) -> float:
+        """When the running collection is so late that its rows are called stale.
+
+        Asked an interval after the last answer and given one more, that is two after the server fell silent.
+        """
+        usual = min(2 * self.snapshot.seconds, LONGEST_PAUSE)
+        patience = 2 * self.every if self.snapshot.loading else max(self.every, usual)
+        return (self.began or 0.0) + patience
 
     def watch_out(self, now: float) -> None:
-        """Mark the rows stale when the running collection is two intervals late."""
-        if self.began is None or self.snapshot.error or now - self.began < 2 * self.every:
+        """Mark the rows stale when the running collection is late."""
+        if self.began is None or self.snapshot.error or now < self.late_at:
             return
         late = Unreachable(f"no answer for {now - self.began:.0f} s")
         self._tell(replace(self.snapshot, error=late))
 
-    async def _ask(self, began: float) -> Snapshot:
+    async def _ask(self) -> Snapshot:
         source = self._poller.source
         await source.ready()
+        began = self._poller.now()  # connecting, and typing a password, is not the statement's cost
         if missing := self.view.needs.missing(source.facts):
             return Snapshot(self.view, missing=missing)
         rows = tuple(await self.view.ask(source, **self.params))
         now = self._poller.now()
+        if self._facts is not source.facts:  # a restart or another server: its counters began anew
+            self._facts, self._sample = source.facts, None
         rates = self._rates(rows, now)
         judgement = judge(self.view, rows, source.target.limits(self.view.name))
         return Snapshot(self.view, rows, datetime.now(UTC), now - began, judgement, rates)
@@ -162,8 +187,9 @@ class Feed:
         pause = self.every
         if snapshot.error is not None and not isinstance(snapshot.error, Unreachable):
             pause = min(LONGEST_PAUSE, self.every * 2**self._failures)
-        elif snapshot.seconds * (1 / SHARE) > self.every:
-            pause = min(LONGEST_PAUSE, snapshot.seconds / SHARE)
+        else:
+            cost = snapshot.seconds - self._poller.source.round_trip
+            pause = max(self.every, min(LONGEST_PAUSE, cost / SHARE))
         self.due = began + pause
 
     def _is_old(self) -> bool:
@@ -198,11 +224,12 @@ class Poller:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
     _next_pulse: float = 0.0
+    _facts: Facts | None = None
     _loop: asyncio.Task[None] | None = None
 
     def feed(self, view: View[Any], **params: Any) -> Feed:
         """The feed of a view with these parameters; the same one for everybody who asks."""
-        key = (view.name, tuple(sorted(params.items())))
+        key = (view.name, tuple(sorted((k, repr(v)) for k, v in params.items())))
         if key not in self._feeds:
             self._feeds[key] = Feed(self, view, params)
         return self._feeds[key]
@@ -251,7 +278,7 @@ class Poller:
             feed.watch_out(now)
         ready = [f for f in watched if f.began is None and f.due <= now + 0.05 * f.every]
         if self.paused:
-            ready = [f for f in ready if f.snapshot.loading]
+            ready = [f for f in ready if f.snapshot.loading or f.wanted]
         for feed in ready:
             self._start(feed.collect())
         if ready and now >= self._next_pulse and not any(f.snapshot.loading for f in ready):
@@ -261,23 +288,31 @@ class Poller:
     def _start(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (bug := task.exception()):
+            task.get_loop().call_exception_handler({"message": "a view is broken", "exception": bug})
+        self.wake()
 
     def _until_next(self) -> float | None:
         now = self.now()
         watched = self._watched()
-        waits = [f.due - now for f in watched if f.began is None and not self.paused]
-        waits += [
-            2 * f.every - (now - f.began) for f in watched if f.began is not None and not f.snapshot.error
-        ]
+        waits = [f.due - now for f in watched if f.began is None and not self.paused and f.due < math.inf]
+        waits += [f.late_at - now for f in watched if f.began is not None and not f.snapshot.error]
         return max(0.01, min(waits)) if waits else None
 
     async def _pulse(self) -> None:
         with contextlib.suppress(PgtuiError):
-            before = self.source.facts
             [pulse] = await self.source.fetch(Pulse, PULSE)
-            facts = self.source.facts
-            if pulse.standby != (facts.role == "standby"):
-                facts = await self.source.refresh_facts()
-            if facts is not before:
-                self.changed(facts)
+            if pulse.standby != (self.source.facts.role == "standby"):
+                await self.source.refresh_facts()
+        self.notice_facts()
+
+    def notice_facts(self) -> None:
+        """Tell when the facts are others than before; a reconnect in between may have brought them."""
+        facts = self.source.facts if self.source.known else None
+        before, self._facts = self._facts, facts or self._facts
+        if before is not None and facts is not None and facts is not before and facts != before:
+            self.changed(facts)
