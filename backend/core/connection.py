@@ -207,6 +207,12 @@ def _connect_hint(said: str) -> str | None:
     return next((hint for words, hint in _HINTS if words in said), None)
 
 
+def demand_server(target: Target, connection: Connection) -> None:
+    """Raise `Unreachable` for PgBouncer's own console, which calls its version `1.18.0/bouncer`."""
+    if (connection.pgconn.parameter_status(b"server_version") or b"").endswith(b"/bouncer"):
+        raise Unreachable(f"{target.label} is PgBouncer's own console", hint="give the server's DSN instead")
+
+
 def behind_pooler(connection: Connection, backend_pid: int) -> bool:
     """Whether another process than the one that greeted us answers: a pooler sits between."""
     return connection.pgconn.backend_pid != backend_pid
@@ -250,6 +256,7 @@ async def acting(
         target, host, name=f"pgtui: {action}"[:63], dsn=dsn, limit=limit, password=password
     )
     try:
+        demand_server(target, connection)
         answer = await guarded(_backend_pid(connection), limit, connection, target.label)
         if behind_pooler(connection, answer):
             raise refused_behind_pooler()
@@ -310,6 +317,4 @@ def not_a_server(target: Target, error: psycopg.Error) -> Unreachable:
     if is_lost(error):
         return unreachable(target, error)
     said = mask(str(error).strip().partition("\n")[0])
-    if "SHOW HELP" in str(error):
-        return Unreachable(f"{target.label} is PgBouncer's own console", hint="give the server's DSN instead")
     return Unreachable(f"{target.label} answers, but does not say what it is: {said}")

@@ -195,6 +195,8 @@ class Session:
 
     async def open_acting(self, target: Target, action: str, lock_wait: str = "5s") -> Connection:
         """A connection of its own for one run, named after the action; the run closes it."""
+        if self.pooled and target.act is None:
+            raise link.refused_behind_pooler()
         dsn = target.dsn if target.act is None else target.act
         return await self._with_password(
             dsn,
@@ -244,6 +246,7 @@ class Session:
     # -- connecting ------------------------------------------------------------------------------
 
     async def _prepare(self, connection: Connection, lane: Lane) -> None:
+        link.demand_server(self.target, connection)
         if lane is self._main:
             self._learn(await self._ask_facts(connection))
         if self.pooled:
