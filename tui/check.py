@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.core.clean import clean_lines
 from backend.core.declare import Health, Verdict, View, find_view, room, views
 from backend.core.errors import PgtuiError, Unreachable, Usage
 from backend.core.judge import perfdata
@@ -122,7 +123,8 @@ def _print(checks: Sequence[Checked], form: str) -> None:
     if form == "nagios":
         out.line(nagios(checks))
     elif form == "openmetrics":
-        out.write(openmetrics(checks))
+        text = openmetrics(checks)
+        out.write(clean_lines(text) if out.is_terminal else text)
     elif form == "json":
         for checked in checks:
             out.line(line(checked.to_json()))

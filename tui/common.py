@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,10 @@ from tui.options import Options, Words
 
 def target_names(ctx: typer.Context) -> list[str]:
     """The targets of the inventory that the line names so far; for completion, so without complaints."""
-    inventory, above = None, ctx
-    while above and inventory is None:
-        inventory, above = above.params.get("inventory"), above.parent  # type: ignore[assignment]
+    inventory: list[str] | None = None
+    above: Any = ctx
+    while above is not None and inventory is None:
+        inventory, above = above.params.get("inventory"), above.parent
     try:
         options = Options(inventory=Path(inventory[0]) if inventory else None)
         return list(options.read_inventory().targets)

@@ -190,13 +190,15 @@ def show_command(name: str) -> Any:
         from tui.show import show
 
         params = read(view.params, given)
-        limit = _number("--limit", _last("--limit", given["limit"]))
+        limit = _number("--limit", _last("--limit", given.get("limit")))
         watch = _pause(_last("--watch", given["watch"]))
         where = " ".join(given["where"] or ()) or None
         return show(view, params, options_of(ctx), where=where, limit=limit, watch=watch)
 
-    own = inspect.signature(_show_options, eval_str=True).parameters.values()
-    parameters = [*option_parameters(view.params), *own]
+    # A view may limit its rows itself, which spares the server.
+    named = {p.name for p in view.params}
+    own = inspect.signature(_show_options, eval_str=True).parameters.items()
+    parameters = [*option_parameters(view.params), *(p for name, p in own if name not in named)]
     return make_command(name, parameters, body, help=view.doc, epilog=view_epilog(view))
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, TypeVar
 
+from backend.core.clean import clean
 from backend.core.errors import Interrupted, PgtuiError, Unreachable
 from backend.core.hosts import host_for
 from backend.core.session import Session
@@ -72,17 +73,19 @@ class Asking:
         self._lock = asyncio.Lock()
         self._terminal: tuple[int, Any] | None = None
 
-    def asker(self) -> Callable[[str], Awaitable[str | None]] | None:
+    def asker(self, target: str) -> Callable[[str], Awaitable[str | None]] | None:
         """What a session asks with; None where nobody could answer."""
-        return self._ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return None
+        return lambda prompt: self._ask(target, prompt)
 
-    async def _ask(self, prompt: str) -> str | None:
+    async def _ask(self, target: str, prompt: str) -> str | None:
         async with self._lock:
-            if prompt not in self._known:
+            if target not in self._known:
                 began, self.busy = monotonic(), True
-                self._known[prompt] = await self._read(prompt)
+                self._known[target] = await self._read(clean(prompt))
                 self.seconds, self.busy = self.seconds + monotonic() - began, False
-            return self._known[prompt]
+            return self._known[target]
 
     async def _read(self, prompt: str) -> str:
         import threading
@@ -158,7 +161,9 @@ async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, asking
 @asynccontextmanager
 async def session_for(target: Target, options: Options, asking: Asking) -> AsyncIterator[Session]:
     """A session, not opened yet; closed at the end without waiting for a frozen server."""
-    session = Session(target, host_for(target), timeout=options.patience, ask_password=asking.asker())
+    session = Session(
+        target, host_for(target), timeout=options.patience, ask_password=asking.asker(target.name)
+    )
     try:
         yield session
     finally:

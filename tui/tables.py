@@ -29,14 +29,15 @@ def show_table(view: View[Any], answers: Sequence[Answered], on_terminal: bool) 
     table = _table()
     for title in (["Target"] if several else []) + (["Database"] if databases else []):
         table.add_column(title, overflow="fold")
-    if view.judged:
+    judged = any(a.snapshot.judgement.findings for a in answers)
+    if judged:
         table.add_column("", no_wrap=True)
     for column in columns:
         _add_column(table, column, on_terminal)
     for answered in answers:
         where = [answered.target] * several + [answered.database or ""] * databases
         for row in answered.snapshot.rows:
-            table.add_row(*[Text(clean(w)) for w in where], *_cells(answered, columns, row))
+            table.add_row(*[Text(clean(w)) for w in where], *_cells(answered, columns, row, judged))
     return _drawn(table, on_terminal)
 
 
@@ -50,9 +51,9 @@ def _add_column(table: Table, column: Column, on_terminal: bool) -> None:
     )
 
 
-def _cells(answered: Answered, columns: Sequence[Column], row: Any) -> list[Text]:
+def _cells(answered: Answered, columns: Sequence[Column], row: Any, judged: bool) -> list[Text]:
     found = answered.snapshot.judgement.of(answered.view.key(row))
-    glyph = [Text(GLYPHS[found.health], style=STYLES[found.health])] if answered.view.judged else []
+    glyph = [Text(GLYPHS[found.health], style=STYLES[found.health])] if judged else []
     cells = [
         Text(show(c, answered.snapshot.value(row, c.name)), style=STYLES[found.cells.get(c.name, Health.OK)])
         for c in columns
