@@ -12,7 +12,7 @@ import pytest
 from backend.core.declare import Health, find_view
 from backend.core.judge import judge
 from backend.core.session import Session
-from tests.rooms.activity.conftest import Crowd, Look, row, rows
+from tests.rooms.activity.conftest import Crowd, Look, row, rows, until
 from tests.servers import Database, OwnClusters, Server
 
 
@@ -98,7 +98,9 @@ async def test_counts_the_client_sessions_by_state(crowd: Crowd, console: Sessio
 
 async def test_works_on_a_standby(own_cluster: OwnClusters, look: Look) -> None:
     primary = own_cluster()
-    standby = await look(own_cluster.standby(primary).dsn())
+    second = own_cluster.standby(primary)
+    until(lambda: second.psql("SELECT count(*) FROM pg_stat_wal_receiver") == [(1,)])
+    standby = await look(second.dsn())
     assert any(r.backend_type == "walreceiver" for r in await rows(standby, "activity.sessions"))
     for view in ("locks", "horizon", "progress", "databases", "server", "prepared"):
         await rows(standby, f"activity.{view}")

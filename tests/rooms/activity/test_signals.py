@@ -244,6 +244,9 @@ async def test_a_name_that_no_server_can_read_is_refused(crowd: Crowd, console: 
 async def test_a_walsender_goes_only_by_its_pid(own_cluster: OwnClusters, look: Look) -> None:
     primary = own_cluster()
     own_cluster.standby(primary)
+    until(
+        lambda: primary.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == [(1,)]
+    )
     console = await look(primary.dsn())
 
     async def walsenders() -> list[int]:
