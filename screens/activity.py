@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from typing import Any, ClassVar
 
 from textual import events
@@ -26,6 +27,9 @@ from screens.widgets.viewer import Grid, Part, Readable
 # Beside the table where both have room, else not at all: the statement is worth more than a curve.
 WIDE = 150
 HISTORY = 50
+# A point of a curve stands for this many seconds: 68 points are eleven minutes, and redrawing all curves
+# at every refresh would cost more than the table.
+POINT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Charts(Vertical):
     """Sessions by what they do, and transactions per second."""
 
     DEFAULT_CSS = "Charts { width: 36; padding: 0 0 0 1; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: dict[str, tuple[float, float]] = {}
 
     def compose(self) -> ComposeResult:
         """Four curves."""
@@ -64,7 +72,15 @@ class Charts(Vertical):
             self._add("transactions", sum(known))
 
     def _add(self, chart: str, value: float) -> None:
-        self.query_one(f"#{chart}", Chart).add(value)
+        """Show the value; a point of the curve is the largest of its seconds."""
+        widget, began, most = self.query_one(f"#{chart}", Chart), *self._points.get(chart, (0.0, 0.0))
+        now = monotonic()
+        if now - began >= POINT:
+            self._points[chart] = now, value
+            widget.add(max(value, most))
+        else:
+            self._points[chart] = began, max(value, most)
+            widget.now(value)
 
 
 class ActivityPane(RoomPane):
@@ -112,7 +128,7 @@ class ActivityPane(RoomPane):
         charts = self.query_one(Charts)
         if self._watching and self.desk.is_open and charts.display:
             feed = self.desk.feed(find_view("activity.server"))
-            self._unwatch_server = feed.subscribe(charts.transactions, 5)
+            self._unwatch_server = feed.subscribe(charts.transactions, POINT)
 
     def prepared(self, snapshot: Snapshot) -> Snapshot:
         """Sessions that do nothing are left out until they are asked for."""

@@ -45,6 +45,7 @@ class Chart(Widget):
         super().__init__(id=id)
         self.heading = clean(title)
         self.values: deque[Number] = deque(maxlen=KEPT)
+        self._now: Number = None
         self._show = show
         self._least = least
         self._drawn: list[str] = []
@@ -52,6 +53,11 @@ class Chart(Widget):
     def add(self, value: Number) -> None:
         """One more value; None is a gap."""
         self.values.append(value if value is not None and math.isfinite(value) else None)
+        self.now(self.values[-1])
+
+    def now(self, value: Number) -> None:
+        """Say the present value in the title; the curve stays."""
+        self._now = value
         self._draw()
 
     def on_resize(self) -> None:
@@ -79,8 +85,7 @@ class Chart(Widget):
         known = [v for v in self.values if v is not None]
         if not known:
             return fit(self.heading, width)
-        last = self.values[-1]
-        now = self._show(last) if last is not None else "no answer"
+        now = self._show(self._now) if self._now is not None else "no answer"
         return fit(f"{self.heading}  {now}  max {self._show(max(known))}", width)
 
 
