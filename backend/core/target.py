@@ -204,6 +204,8 @@ class _Reader:
         for key in _STRINGS & merged.keys():
             if not isinstance(merged[key], str):
                 raise self.wrong(where, f"{key} must be a string")
+        if not isinstance(merged.get("jobmon_log", False), bool):
+            raise self.wrong(where, "jobmon_log must be true or false")
         guard = merged.get("guard", "")
         if guard and guard not in _GUARDS:
             raise self.wrong(
@@ -230,6 +232,9 @@ class _Reader:
             self.keys(self.table(table, f"{where} pooler"), {"dsn", "name"}, f"{where[:-1]}.pooler]")
             if "dsn" not in table:
                 raise self.wrong(f"{where[:-1]}.pooler]", "dsn is missing")
+            for key, value in table.items():
+                if not isinstance(value, str):
+                    raise self.wrong(f"{where[:-1]}.pooler]", f"{key} must be a string")
         return tuple(Pooler(**table) for table in listed)
 
     def checks(self, given: Any, where: str) -> dict[str, Limits]:
