@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
@@ -67,6 +68,57 @@ SELECT j.job_id,
          WHERE s.job_id = j.job_id) AS d
  ORDER BY j.job_id DESC
 """)
+
+# A log has few names and many runs: hopping through the index on the name finds those that a regular
+# expression fits in 2 ms, where comparing a million runs with it takes 400.
+NAMES = Query("""
+WITH RECURSIVE hop AS (
+    SELECT pg_catalog.min(j.job_name) AS job, 1 AS nth
+      FROM {jobmon}.job_log AS j
+     UNION ALL
+    SELECT (SELECT pg_catalog.min(j.job_name)
+              FROM {jobmon}.job_log AS j
+             WHERE j.job_name > h.job), h.nth + 1
+      FROM hop AS h
+     WHERE h.job IS NOT NULL
+       AND h.nth < %s
+)
+SELECT pg_catalog.count(h.job) AS known,
+       pg_catalog.array_agg(h.job) FILTER (WHERE h.job ~* %s) AS fitting
+  FROM hop AS h
+""")
+MOST_NAMES = 2000
+MOST_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How many names were looked at, and which of them fit."""
+
+    known: int
+    fitting: list[str] | None
+
+
+def name_filter(found: Names) -> sql.Composable | None:
+    """The filter on the names that fit, as literals so that the planner knows how frequent they are.
+
+    None where there are too many to list; the newest runs then hold enough of them.
+    """
+    names = found.fitting or []
+    if found.known >= MOST_NAMES or len(names) > MOST_LISTED:
+        return None
+    if not names:
+        return sql.SQL("false")
+    return sql.SQL("j.job_name IN ({})").format(sql.SQL(", ").join(BesidesParameters(n) for n in names))
+
+
+class BesidesParameters(sql.Literal):
+    """A literal in a statement with parameters, where a percent sign begins a placeholder."""
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """The literal with percent signs doubled."""
+        return super().as_bytes(context).replace(b"%", b"%%")
+
 
 NO_FILTER = sql.SQL("true")
 NAME_FILTER = sql.SQL("j.job_name ~* %s")

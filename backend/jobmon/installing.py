@@ -22,7 +22,7 @@ from backend.jobmon.api import (
 )
 from backend.jobmon.api.connection import connection_statement
 from backend.jobmon.api.tables import TABLE_NAMES
-from backend.jobmon.calls import identifier
+from backend.jobmon.calls import counted, identifier
 from backend.jobmon.connecting import demand_connection, proof, told, writer
 from backend.jobmon.place import OWN, ask, find, schema
 
@@ -149,7 +149,7 @@ def _check_ground(s: Session, ground: Ground, schema: str, password: str | None)
         raise Usage(f"--schema {schema}: names that begin with pg_ belong to the system")
     if ground.exists and ground.objects:
         raise Refused(
-            f"schema {schema} has {ground.objects} object{'s' if ground.objects > 1 else ''} of its own",
+            f"schema {schema} has {counted(ground.objects, 'object')} of its own",
             hint="jobmon.install --schema NAME takes another one",
         )
     demand_connection(s.facts, s.target.act, password)
@@ -221,8 +221,8 @@ async def uninstall(s: Session) -> Plan:
 
 
 def _summary(contents: Contents) -> str:
-    jobs = "more than 100000" if contents.jobs > 100_000 else str(contents.jobs)
-    return f"{jobs} logged jobs and the thresholds of {contents.settings} are lost"
+    jobs = "more than 100000 jobs" if contents.jobs > 100_000 else counted(contents.jobs, "job")
+    return f"the log of {jobs} and the thresholds of {contents.settings} would be lost"
 
 
 def _gone(place: str, answers: Answers) -> dict[str, object]:

@@ -14,6 +14,7 @@ from backend.core.facts import Query
 from backend.core.plan import Answers, Plan, Repeat, statement
 from backend.core.session import Session
 from backend.core.values import Interval
+from backend.jobmon.calls import counted
 from backend.jobmon.place import ACTING, ask, schema
 
 BATCH = 5000
@@ -153,8 +154,12 @@ async def _dependents(s: Session, old: sql.Composable) -> Dependents | None:
 
 
 def _summary(jobs: int, more: Dependents | None) -> str:
-    with_them = f"{more.steps} steps and {more.failures} counted failures" if more else "all their steps"
-    return f"{jobs} job{'s' if jobs != 1 else ''} with {with_them} would go"
+    if more is None:
+        return f"{counted(jobs, 'job')} with all steps would go"
+    return (
+        f"{counted(jobs, 'job')} with {counted(more.steps, 'step')}"
+        f" and {counted(more.failures, 'counted failure')} would go"
+    )
 
 
 def _result(answers: Answers) -> dict[str, int]:

@@ -14,6 +14,7 @@ from backend.jobmon import alerts as wrong
 from backend.jobmon import history as past
 from backend.jobmon import running as now
 from backend.jobmon import settings as expected
+from backend.jobmon.calls import text
 from backend.jobmon.place import READING, ask, recent
 
 MOST_JOBS = 100_000
@@ -49,8 +50,10 @@ async def jobs(
     """Recent runs, the newest first."""
     if not 1 <= limit <= MOST_JOBS:
         raise Usage(f"--limit wants 1 to {MOST_JOBS}, not {limit}")
-    filters, values = _filters(name, status, since)
     try:
+        given = [await _named(s, name), *_filters(status, since)]
+        filters = sql.SQL(" AND ").join(f for f, _ in given)
+        values = [v for _, each in given for v in each]
         return await ask(s, past.Job, past.JOBS, *values, limit, filters=filters)
     except PgtuiError as e:
         if option := _BAD_VALUES.get(e.sqlstate or ""):
@@ -58,18 +61,26 @@ async def jobs(
         raise
 
 
-def _filters(name: str | None, status: str | None, since: str | None) -> tuple[sql.Composable, list[Any]]:
-    given: list[tuple[sql.Composable, list[Any]]] = []
-    if name:
-        given.append((past.NAME_FILTER, [name]))
+_Filter = tuple[sql.Composable, list[Any]]
+
+
+async def _named(s: Session, name: str | None) -> _Filter:
+    if not name:
+        return past.NO_FILTER, []
+    [found] = await ask(s, past.Names, past.NAMES, past.MOST_NAMES, text(name, "--name"))
+    listed = past.name_filter(found)
+    return (listed, []) if listed else (past.NAME_FILTER, [name])
+
+
+def _filters(status: str | None, since: str | None) -> list[_Filter]:
+    given: list[_Filter] = []
     if status and status.upper() in past.OPEN_STATES:
         given.append((past.OPEN_FILTER, []))
     elif status:
-        given.append((past.STATUS_FILTER, [status]))
+        given.append((past.STATUS_FILTER, [text(status, "--status")]))
     if since:
         given.append((past.SINCE_FILTER, [since]))
-    together = sql.SQL(" AND ").join(f for f, _ in given) if given else past.NO_FILTER
-    return together, [v for _, values in given for v in values]
+    return given
 
 
 @view("jobmon.steps", every=2, needs=READING, verdict=past.step_verdict,

@@ -197,7 +197,7 @@ async def test_uninstalling_drops_the_log_and_says_how_much(console: Console, jo
     jobmon.execute("SELECT jobmon.close_job(jobmon.add_job('x'))")
     plan = await console.plan("jobmon.uninstall")
     assert (plan.danger, plan.subject) == (Danger.DESTROY, "jobmon")
-    assert plan.notes == ("1 logged jobs and the thresholds of 0 are lost",)
+    assert plan.notes == ("the log of 1 job and the thresholds of 0 would be lost",)
     assert await console.done("jobmon.uninstall") == {"schema": "jobmon", "gone": True}
     with pytest.raises(Missing, match=r"has no jobmon; jobmon.install creates it"):
         await console.rows("jobmon.jobs")

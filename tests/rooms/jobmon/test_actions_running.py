@@ -141,11 +141,10 @@ async def test_odd_names_and_texts_are_logged_as_they_are(console: Console, dba:
 
 
 async def test_purges_old_runs_with_their_steps_and_failures(console: Console, dba: Connection) -> None:
-    for _ in range(3):
-        old = ran(dba, "old", "100 days")
-        dba.ask("SELECT jobmon.add_step(%s, 'a')", [old])
+    old = [ran(dba, "old", "100 days") for _ in range(3)]
+    dba.ask("SELECT jobmon.add_step(job_id, 'a') FROM jobmon.job_log")
     ran(dba, "new", "1 day")
-    dba.ask("INSERT INTO jobmon.job_check_log VALUES (%s, 'OLD', 3), (999, 'GONE', 3)", [old])
+    dba.ask("INSERT INTO jobmon.job_check_log VALUES (%s, 'OLD', 3), (999, 'GONE', 3)", [old[0]])
     plan = await console.plan("jobmon.purge", older_than="90 days")
     assert (plan.subject, plan.danger) == ("jobmon.job_log", Danger.DESTROY)
     assert plan.notes == ("3 jobs with 3 steps and 2 counted failures would go",)

@@ -100,6 +100,19 @@ async def test_a_filter_that_makes_no_sense_is_wrong_usage(
         await console.rows("jobmon.jobs", **params)
 
 
+@pytest.mark.parametrize("names", [1, 150, 2100])
+async def test_names_are_found_however_many_there_are(console: Console, dba: Connection, names: int) -> None:
+    dba.ask(
+        "INSERT INTO jobmon.job_log (owner, job_name, start_time, pid)"
+        " SELECT 'o', 'IT''S 5%% {' || g, now(), 1 FROM generate_series(1, %s) AS g",
+        [names],
+    )
+    found = await console.rows("jobmon.jobs", name="it's 5% .*1", limit=10_000)
+    assert len(found) == sum("1" in str(n) for n in range(1, names + 1))
+    assert [j.job for j in await console.rows("jobmon.jobs", name=r"\{1$")] == ["IT'S 5% {1"]
+    assert await console.rows("jobmon.jobs", name="nothing") == []
+
+
 async def test_steps_come_in_order_with_their_messages_in_full(console: Console, dba: Connection) -> None:
     long = "x" * 10_000
     job_id = logged(dba, "x", ("first", "OK", long), ("second", "CRITICAL", NASTY), ("third", "", ""))
