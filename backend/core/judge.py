@@ -150,9 +150,12 @@ def perfdata(view: View[Any], rows: Sequence[Any], limits: Limits) -> dict[str, 
         if warn is None and crit is None:
             continue
         for row in rows:
+            value = getattr(row, column.name)
+            if value is None:
+                continue
             label = "_".join([column.name, *(str(k) for k in view.key(row) if k is not None)])
             data[label] = {
-                "value": plain_number(getattr(row, column.name)),
+                "value": plain_number(value),
                 "unit": unit_of(column),
                 "warn": plain_number(warn),
                 "crit": plain_number(crit),

@@ -210,10 +210,17 @@ class Run:
         self._open_journal()
         try:
             await self._steps()
+        except PgtuiError:
+            # What the server answered before is worth knowing: which sessions ended, and which did not.
+            self.report.result = self._rows()
+            raise
         finally:
             await self._always()
         result = self.plan.result
-        self.report.result = result(self._answers) if result else [dict(r) for r in self._answers[-1].rows]
+        self.report.result = result(self._answers) if result else self._rows()
+
+    def _rows(self) -> list[dict[str, Any]] | None:
+        return [dict(r) for r in self._answers[-1].rows] if self._answers else None
 
     def _check_audit(self) -> None:
         problem = self.audit.writable()
