@@ -59,7 +59,8 @@ def authorize(
         _demand_word(plan, target, wanted.word, words, several)
     elif wanted.ceremony == "ask" and not yes and not _matches(plan, target, words):
         raise Refused(
-            f"{clean(plan.subject)} is not confirmed: this can {_WORST[plan.danger]}", hint="add --yes to run it"
+            f"{clean(plan.subject)} is not confirmed: this can {_WORST[plan.danger]}",
+            hint="add --yes to run it",
         )
 
 
