@@ -123,8 +123,13 @@ async def resolve(target: Target, host: Host, dsn: str) -> dict[str, Any]:
         return given
     if "password" not in effective and (secret := lookup(effective, address or "localhost", port)):
         given["password"] = secret
-    way = await host.forward(address or "/var/run/postgresql", port)
+    way = await host.forward(address, port)
     return given | {"service": None, **{k: v for k, v in effective.items() if k != "host"}, **way.conninfo}
+
+
+# Databases of these encodings cannot convert what pg_stat_activity shows of sessions in databases of yet
+# another encoding, and one such statement would fail the whole view: they are read without conversion.
+UNCONVERTED = (b"EUC_JP", b"EUC_CN", b"EUC_KR", b"EUC_JIS_2004")
 
 
 async def connect(
@@ -135,8 +140,12 @@ async def connect(
     dsn: str | None = None,
     limit: float = 10,
     password: str | None = None,
+    looking: bool = True,
 ) -> Connection:
-    """A plain connection in autocommit, named `name`, with nothing set yet; `Unreachable` when it fails."""
+    """A plain connection in autocommit, named `name`, with nothing set yet; `Unreachable` when it fails.
+
+    One for `looking` takes text as it lies in the database; plans are written in UTF-8.
+    """
     given = await resolve(target, host, target.dsn if dsn is None else dsn)
     given |= {"application_name": name, "client_encoding": "UTF8"}
     given.setdefault("connect_timeout", max(2, int(limit)))
@@ -149,9 +158,9 @@ async def connect(
     try:
         connection = await guarded(opening, limit, None, target.label)
         adapt(connection)
-        if connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
-            # Such a server keeps any bytes, and refuses to hand out as UTF-8 those that are not.
-            raw = connection.execute(b"SET client_encoding = 'SQL_ASCII'", prepare=False)
+        encoding = connection.pgconn.parameter_status(b"server_encoding") or b""
+        if encoding == b"SQL_ASCII" or (looking and encoding in UNCONVERTED):
+            raw = connection.execute(b"SET client_encoding = " + encoding, prepare=False)
             await guarded(raw, limit, connection, target.label)
     except psycopg.Error as e:
         raise unreachable(target, e) from None
@@ -253,7 +262,7 @@ async def acting(
     """A connection for one run, named after its action; refused behind a pooler."""
     dsn = target.act or target.dsn
     connection = await connect(
-        target, host, name=f"pgtui: {action}"[:63], dsn=dsn, limit=limit, password=password
+        target, host, name=f"pgtui: {action}"[:63], dsn=dsn, limit=limit, password=password, looking=False
     )
     try:
         demand_server(target, connection)

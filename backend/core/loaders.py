@@ -19,25 +19,40 @@ from psycopg.pq import Format
 from backend.core.values import INFINITY, MINUS_INFINITY
 
 
+def _codec(context: AdaptContext | None) -> str:
+    """The encoding that text arrives in; bytes of no declared encoding are most likely UTF-8."""
+    connection = context.connection if context else None
+    found = connection.info.encoding if connection else "utf-8"
+    return "utf-8" if found == "ascii" else found
+
+
 class TextLoader(Loader):
-    """Text whose bytes need not be UTF-8."""
+    """Text whose bytes need not be valid in its encoding."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._encoding = _codec(context)
 
     def load(self, data: Buffer) -> str:
         """The text, with undecodable bytes kept as surrogates."""
-        return bytes(data).decode("utf-8", "surrogateescape")
+        return bytes(data).decode(self._encoding, "surrogateescape")
 
 
 class TextDumper(Dumper):
     """Text as `TextLoader` gives it: the bytes kept as surrogates become bytes again."""
+
+    def __init__(self, cls: type, context: AdaptContext | None = None) -> None:
+        super().__init__(cls, context)
+        self._encoding = _codec(context)
 
     def dump(self, obj: str) -> Buffer:
         """The bytes; a data error for what no server can hold."""
         if "\0" in obj:
             raise psycopg.DataError("a text for PostgreSQL cannot hold a zero byte")
         try:
-            return obj.encode("utf-8", "surrogateescape")
+            return obj.encode(self._encoding, "surrogateescape")
         except UnicodeEncodeError:
-            raise psycopg.DataError("a text for PostgreSQL cannot hold half a surrogate pair") from None
+            raise psycopg.DataError(f"this text cannot be written in {self._encoding}") from None
 
 
 class JsonLoader(Loader):

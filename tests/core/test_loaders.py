@@ -142,3 +142,22 @@ async def test_odd_settings_of_the_role_do_not_blind_a_view(
     assert row.value == 0.1 + 0.2
     assert capfd.readouterr().err == ""
     assert os.environ.get("TZ") is None
+
+
+async def test_statements_of_another_encodings_database_do_not_blind_a_multibyte_one(
+    databases: Databases, database: Database, open_session: OpenSession
+) -> None:
+    server = databases.server
+    server.psql(sql.SQL("CREATE DATABASE in_euc TEMPLATE template0 ENCODING 'EUC_JP' LOCALE 'C'"))
+    try:
+        with psycopg.connect(database.dsn, autocommit=True) as other:
+            other.execute("SELECT 'a € that EUC_JP does not know'")
+            session = await open_session(server.dsn("in_euc"))
+            queries = Query("SELECT query AS word FROM pg_catalog.pg_stat_activity WHERE pid = %s")
+            [row] = await session.fetch(Word, queries, other.info.backend_pid)
+            assert row.word.startswith("SELECT 'a ")
+            [own] = await session.fetch(Word, Query("SELECT %s::text AS word"), "日本")
+            assert own.word == "日本"
+            await session.close()
+    finally:
+        databases.drop(Database(server, "in_euc"))
