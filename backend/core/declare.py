@@ -273,7 +273,10 @@ def parse_bool(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Everything pgtui knows of one system: the word before the dot, and how it introduces itself."""
+    """Everything pgtui knows of one system: the word before the dot, and how it introduces itself.
+
+    `run_log` names the module that logs every run in this system too; see `core.runlog`.
+    """
 
     name: str
     title: str
@@ -281,6 +284,7 @@ class Room:
     _: KW_ONLY
     order: int = 50
     per_database: bool = False
+    run_log: str = ""
 
 
 @dataclass(frozen=True)

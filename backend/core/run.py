@@ -28,6 +28,7 @@ from backend.core.outcome import Report as Report
 from backend.core.outcome import StepState as StepState
 from backend.core.outcome import StepStatus
 from backend.core.plan import Answer, Check, Command, File, Plan, Sql, Step
+from backend.core.runlog import RunLogs
 from backend.core.session import Session
 from backend.core.steps import Lost, perform
 from backend.core.surroundings import Progress, stop_if_cancelled
@@ -108,6 +109,7 @@ class Run:
         self._cleaning = False
         self._answers: list[Answer] = []
         self._entry: Entry | None = None
+        self._logs = RunLogs(self.report.notices)
         self._began = time.monotonic()
 
     async def execute(self) -> Report:
@@ -136,6 +138,7 @@ class Run:
         finally:
             self.report.seconds = time.monotonic() - self._began
             self._skip_rest()
+            await self._logs.end(self.report)
             await self._close()
             self._end_records()
             self.finished.set()
@@ -208,6 +211,7 @@ class Run:
             return
         await self._take_turn()
         self._open_journal()
+        await self._logs.open(self)
         try:
             await self._steps()
         except PgtuiError:
@@ -308,19 +312,22 @@ class Run:
         self, number: int, state: StepState, step: Step, good: StepStatus, bad: StepStatus
     ) -> Answer:
         self._record("step", state, number)
+        await self._logs.begin(state.text)
         state.status, began = "running", time.monotonic()
         self.step_progress = None
         self.changed(self)
+        said = ""
         try:
             answer = await self._perform(step)
-            state.status = good
+            state.status, said = good, answer.text
             return answer
         except BaseException as e:
-            state.status = "cancelled" if isinstance(e, (Interrupted, asyncio.CancelledError)) else bad
+            state.status, said = _stopped(e, bad), mask(str(e))
             raise
         finally:
             state.seconds = time.monotonic() - began
             self._record("step-end", state, number)
+            await self._logs.finish(state.status, said)
             self.changed(self)
 
     async def _perform(self, step: Step) -> Answer:
@@ -435,6 +442,10 @@ class Run:
     async def _close(self) -> None:
         for connection in self._connections.values():
             await link.close(connection)
+
+
+def _stopped(error: BaseException, bad: StepStatus) -> StepStatus:
+    return "cancelled" if isinstance(error, (Interrupted, asyncio.CancelledError)) else bad
 
 
 def _recordable(param: Any, params: Mapping[str, Any]) -> bool:

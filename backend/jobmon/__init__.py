@@ -8,4 +8,5 @@ ROOM = Room(
     "Logged jobs: what ran, what runs, what failed, and what should have run by now.",
     order=2,
     per_database=True,
+    run_log="backend.jobmon.runlog",
 )
