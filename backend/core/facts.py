@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
-from backend.core.errors import Missing
+from backend.core.errors import Missing, Refused
 
 if TYPE_CHECKING:
     from psycopg import sql
 
 Role = Literal["primary", "standby"]
+
+_STANDBY = "this is a standby; it works on the primary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Needs:
             *(self._extension(facts, name, least) for name, least in self.extensions.items()),
             *(f"the program {tool} is not on the host" for tool in self.tools if tool not in facts.tools),
             self._roles(facts),
-            "this is a standby; it works on the primary" if self.primary and facts.role == "standby" else "",
+            _STANDBY if self.primary and facts.role == "standby" else "",
             self.also(facts) if self.also else "",
         ]
 
@@ -106,9 +108,9 @@ class Needs:
         return f"role {facts.user} lacks the privilege; GRANT {self.roles[0]} TO {facts.user} gives it"
 
     def demand(self, facts: Facts) -> None:
-        """Raise `Missing` with the sentence when something is missing."""
+        """Raise `Missing` with the sentence when something is missing; a standby lacks nothing and refuses."""
         if sentence := self.missing(facts):
-            raise Missing(sentence)
+            raise Refused(sentence) if sentence == _STANDBY else Missing(sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from backend.core.declare import Danger
-from backend.core.errors import Missing, PgtuiError, Refused, Usage
+from backend.core.errors import Missing, Refused, Usage
 from backend.jobmon.api import API_VERSION, OWN_MARKER
 from tests.rooms.jobmon.conftest import Console, Consoles, until
 from tests.servers import Database, OwnClusters
@@ -188,9 +188,8 @@ async def test_a_standby_is_refused_and_shows_everything(
     assert [(j.job, j.state) for j in await console.rows("jobmon.running")] == [("OPEN", "OPEN")]
     assert [j.status for j in await console.rows("jobmon.jobs")] == ["CRITICAL", "OPEN", "OK"]
     for action in ("jobmon.install", "jobmon.uninstall"):
-        with pytest.raises(PgtuiError, match="this is a standby; it works on the primary") as caught:
+        with pytest.raises(Refused, match="this is a standby; it works on the primary"):
             await console.plan(action)
-        assert isinstance(caught.value, (Refused, Missing))
 
 
 async def test_uninstalling_drops_the_log_and_says_how_much(console: Console, jobmon: Database) -> None:
