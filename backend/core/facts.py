@@ -108,7 +108,7 @@ class Needs:
         return f"role {facts.user} lacks the privilege; GRANT {self.roles[0]} TO {facts.user} gives it"
 
     def demand(self, facts: Facts) -> None:
-        """Raise `Missing` with the sentence when something is missing; a standby lacks nothing and refuses."""
+        """Raise `Missing` with the sentence when something is missing; on a standby `Refused`."""
         if sentence := self.missing(facts):
             raise Refused(sentence) if sentence == _STANDBY else Missing(sentence)
 
