@@ -253,7 +253,7 @@ class Trouble:
 
     def _lateness(self) -> str:
         if self.last_start is None:
-            return f"has never run, expected every {self.warn}"
+            return f"no run is logged, expected every {self.warn}"
         ago = duration(self.now - self.last_start)
         return f"last start {ago} ago, expected every {self.warn}"
 

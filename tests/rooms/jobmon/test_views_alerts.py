@@ -117,7 +117,7 @@ async def test_a_job_that_never_ran_is_missing(console: Console, dba: Connection
     watch(dba, "x")
     found = await alert(console)
     assert brief(found) == ("X", "MISSING", 3)
-    assert found.detail == "has never run, expected every 01:00:00"
+    assert found.detail == "no run is logged, expected every 01:00:00"
 
 
 @pytest.mark.parametrize(("ago", "code"), [("90 minutes", 2), ("3 hours", 3), ("30 days", 3)])
