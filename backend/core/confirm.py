@@ -52,7 +52,8 @@ def authorize(
 ) -> None:
     """Raise `Refused`, saying what to add, unless the command line has confirmed the plan.
 
-    With several targets `destroy` wants `TARGET/SUBJECT` for each, so that no word is good for two of them.
+    With several targets `destroy` wants `TARGET/SUBJECT` for each, so that no word is good for two of them;
+    with several databases of one target, `TARGET/DATABASE/SUBJECT`.
     """
     wanted = confirmation(plan, target)
     if wanted.ceremony == "type":
@@ -73,11 +74,11 @@ _WORST = {
 
 
 def _matches(plan: Plan, target: Target, words: Collection[str]) -> bool:
-    return plan.subject in words or f"{target.name}/{plan.subject}" in words
+    return plan.subject in words or f"{target.label}/{plan.subject}" in words
 
 
 def _demand_word(plan: Plan, target: Target, word: str, words: Collection[str], several: bool) -> None:
-    full = f"{target.name}/{plan.subject}"
+    full = f"{target.label}/{plan.subject}"
     accepted = {full} if several and plan.danger is Danger.DESTROY else {full, word}
     if accepted & set(words):
         return

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from backend.core import declare
 from tests.cli.samples import by_name
@@ -190,11 +191,11 @@ def prepared(server: Server) -> Iterator[Callable[[str], str]]:
             connection.execute("CREATE TABLE IF NOT EXISTS pg_temp.nothing ()")
             connection.rollback()
             connection.execute("SELECT pg_catalog.txid_current()")
-            connection.execute(psycopg.sql.SQL("PREPARE TRANSACTION {}").format(psycopg.sql.Literal(name)))
+            connection.execute(sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(name)))
         names.append(name)
         return name
 
     yield prepare
     for (gid,) in server.psql("SELECT gid FROM pg_prepared_xacts"):
         if gid in names:
-            server.psql(psycopg.sql.SQL("ROLLBACK PREPARED {}").format(psycopg.sql.Literal(gid)))
+            server.psql(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))

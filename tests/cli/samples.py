@@ -73,6 +73,11 @@ async def boast(s: Session, secret: Annotated[str, Ask("New password", secret=Tr
     return Plan(s.target.name, (statement(wrong),))
 
 
+async def ruin(s: Session) -> Plan:
+    """Do what wants its subject typed."""
+    return Plan("ruin", (statement("SELECT 1 AS ruined"),))
+
+
 async def divide(s: Session) -> Plan:
     """Divide by zero."""
     return Plan(s.target.name, (statement("SELECT 1/0 AS nothing"),))
@@ -95,6 +100,7 @@ SAMPLES = (
     Action("activity.rekey", rekey, Danger.CHANGE, Needs(), (), False),
     Action("activity.boast", boast, Danger.CHANGE, Needs(), (), False),
     Action("activity.buggy", buggy, Danger.CHANGE, Needs(), (), False),
+    Action("activity.ruin", ruin, Danger.DESTROY, Needs(), (), False),
     Action("activity.refused_by_server", divide, Danger.CHANGE, Needs(), (), False),
     Action("activity.unlikely", unlikely, Danger.NONE, Needs(extensions={"unlikely": (1,)}), (), False),
 )

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+from psycopg import sql
 
 from tests.cli.conftest import AWKWARD, Ended, Pgtui, Terminal
 from tests.servers import Server
@@ -93,10 +93,10 @@ def test_nagios_stays_one_clean_line_with_awkward_names(
 @pytest.fixture
 def awkward_database(server: Server) -> Iterator[str]:
     name = "a|b" + AWKWARD.encode()[:48].decode("utf-8", "ignore")
-    identifier = psycopg.sql.Identifier(name)
-    server.psql(psycopg.sql.SQL("CREATE DATABASE {}").format(identifier))
+    identifier = sql.Identifier(name)
+    server.psql(sql.SQL("CREATE DATABASE {}").format(identifier))
     yield name
-    server.psql(psycopg.sql.SQL("DROP DATABASE {}").format(identifier))
+    server.psql(sql.SQL("DROP DATABASE {}").format(identifier))
 
 
 SAMPLE = re.compile(

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import os
-import subprocess
-import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backend.core import declare
 from backend.core.journal import Entry, Journal
-from tests.cli.conftest import AWKWARD, TREE, Pgtui, Terminal
+from tests.cli.conftest import AWKWARD, TREE, Pgtui
 from tests.servers import Server
 from tui.command import _common_params
-from tui.program import act_command, show_command
+from tui.named import act_command, show_command
 
 pytestmark = pytest.mark.usefixtures("inventory")
-
-OWN_OPTIONS = {"--help"}
 
 
 def test_common_options_stand_before_and_after_the_command(pgtui: Pgtui, inventory: Path) -> None:
@@ -137,127 +128,6 @@ def test_help_shows_parameters_with_defaults_and_the_rest_of_the_docstring(sampl
         assert part in said
 
 
-# -- secrets -----------------------------------------------------------------------------------------
-
-SECRET = "hunter2 'quoted'"
-
-
-def state_files(home: Path) -> str:
-    return "".join(p.read_text("utf-8") for p in (home / ".local").rglob("*") if p.is_file())
-
-
-def test_a_secret_comes_from_a_file_and_shows_nowhere(sample: Pgtui, state_home: Path) -> None:
-    file = state_home / "secret"
-    file.write_text(SECRET + "\n")
-    for form in ("json", "table"):
-        ended = sample("run-action", "activity.rekey", "--secret-file", str(file), "-o", form)
-        assert ended.code == 0
-        assert "hunter2" not in ended.out + ended.err and "****" in ended.out
-    assert sample("run-action", "activity.rekey", "--secret-file", str(file), "-o", "json").object[
-        "result"
-    ] == len(SECRET)
-    assert "rekey" in state_files(state_home) and "hunter2" not in state_files(state_home)
-
-
-def test_a_secret_comes_from_standard_input(state_home: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.cli.samples", "run-action", "activity.rekey", "-o", "json"],
-        input=SECRET,
-        capture_output=True,
-        text=True,
-        cwd=TREE,
-        timeout=30,
-    )
-    assert json.loads(done.stdout)["result"] == len(SECRET)
-
-
-def test_a_secret_is_no_option_value(sample: Pgtui) -> None:
-    for words in (["--secret", "hunter2"], ["--secret=hunter2"]):
-        ended = sample("run-action", "activity.rekey", *words)
-        assert ended.code == 2 and "--secret-file" in ended.err
-        assert "hunter2" not in ended.err
-
-
-def test_a_secret_in_a_servers_error_is_masked(sample: Pgtui, state_home: Path) -> None:
-    file = state_home / "secret"
-    file.write_text("hunter2")
-    ended = sample("run-action", "activity.boast", "--secret-file", str(file), "-o", "json", "--debug")
-    assert ended.code == 1
-    assert "hunter2" not in ended.out + ended.err + state_files(state_home)
-
-
-def test_a_secret_file_that_is_not_there_is_a_usage_error(sample: Pgtui) -> None:
-    ended = sample("run-action", "activity.rekey", "--secret-file", "/nowhere/x")
-    assert ended.code == 2 and "/nowhere/x cannot be read: No such file or directory" in ended.err
-
-
-# -- passwords ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def locked(own_cluster: Callable[..., Server]) -> Server:
-    """A server whose role `locked` has a password."""
-    server = own_cluster()
-    server.psql("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'open sesame'")
-    hba = server.data / "pg_hba.conf"
-    hba.write_text("local all locked scram-sha-256\n" + hba.read_text())
-    server.psql("SELECT pg_reload_conf()")
-    return server
-
-
-def as_locked(server: Server, **more: str) -> str:
-    return server.dsn("postgres", **({"user": "locked"} | more))
-
-
-def test_a_missing_or_wrong_password_exits_3_and_is_shown_nowhere(pgtui: Pgtui, locked: Server) -> None:
-    missing = pgtui("show", "activity.server", "-t", as_locked(locked), "-o", "json")
-    assert missing.code == 3 and "password" in missing.err
-    wrong = pgtui(
-        "show", "activity.server", "-t", as_locked(locked, password="hunter2"), "-o", "json", "--debug"
-    )
-    assert wrong.code == 3 and "password authentication failed" in wrong.object["error"]["message"]
-    assert "hunter2" not in wrong.out + wrong.err
-
-
-def test_a_password_in_a_dsn_is_in_no_output_and_no_file(
-    pgtui: Pgtui, locked: Server, state_home: Path
-) -> None:
-    dsn = as_locked(locked, password="open sesame")
-    pid = "1"
-    for words in (
-        ["show", "activity.sessions"],
-        ["check", "activity.locks"],
-        ["run-action", "activity.cancel", "--pid", pid],
-        ["targets", "test"],
-    ):
-        for form in ("table", "json"):
-            ended = pgtui(*words, "-t", dsn, "-o", form, "--debug")
-            assert "sesame" not in ended.out + ended.err
-    assert "sesame" not in state_files(state_home)
-
-
-def test_a_missing_password_is_asked_for_once_on_a_terminal(
-    locked: Server, terminal: Callable[..., Terminal]
-) -> None:
-    shown = terminal("show", "activity.server", "-t", as_locked(locked), "-d", "all")
-    shown.wait_for("Password for ")
-    shown.send("open sesame\n")
-    assert shown.end() == 0
-    assert shown.seen.count(b"Password for") == 1 and b"sesame" not in shown.seen
-
-
-def test_an_interrupt_while_asked_for_a_password_ends_it(
-    locked: Server, terminal: Callable[..., Terminal]
-) -> None:
-    shown = terminal("show", "activity.server", "-t", as_locked(locked))
-    shown.wait_for("Password for ")
-    shown.process.send_signal(2)
-    assert shown.end() == 130
-
-
-# -- complaints --------------------------------------------------------------------------------------
-
-
 def test_a_word_that_is_no_command_is_a_target(pgtui: Pgtui) -> None:
     ended = pgtui("nobody")
     assert ended.code == 2 and "there is no target called nobody" in ended.err
@@ -297,9 +167,6 @@ def test_a_bug_is_a_sentence_and_with_debug_a_masked_traceback(sample: Pgtui) ->
     assert quiet.code == 1 and "Traceback" not in quiet.err and "--debug" in quiet.err
     loud = sample("run-action", "activity.buggy", "--debug")
     assert "Traceback" in loud.err and "hunter2" not in loud.err
-
-
-# -- the small commands ------------------------------------------------------------------------------
 
 
 def test_catalogues_are_an_object_a_row(pgtui: Pgtui) -> None:
@@ -380,105 +247,3 @@ def test_unfinished_runs_are_listed_and_forgotten(pgtui: Pgtui) -> None:
 
 def test_the_reference_is_up_to_date(pgtui: Pgtui) -> None:
     assert pgtui("docs").out == (TREE / "docs" / "reference.md").read_text("utf-8")
-
-
-# -- completion --------------------------------------------------------------------------------------
-
-
-def completed(line: str) -> list[str]:
-    words = line.split(" ")
-    env = {"_PGTUI_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    program = [sys.executable, "-m", "tui"]
-    done = subprocess.run(program, capture_output=True, text=True, env=os.environ | env, cwd=TREE, timeout=30)
-    assert done.stderr == ""
-    return done.stdout.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("pgtui sh", ["show"]),
-        ("pgtui show activity.sessi", ["activity.session_locks", "activity.sessions"]),
-        ("pgtui -o json run-action activity.terminate_", ["activity.terminate_idle"]),
-        ("pgtui run-action activity.cancel --p", ["--pid"]),
-        ("pgtui check activity.lo", ["activity.locks"]),
-        ("pgtui show activity.sessions -t ", ["a", "b", "c"]),
-        ("pgtui b", ["b"]),
-        ("pgtui targets te", ["test"]),
-    ],
-)
-def test_names_are_completed(line: str, offered: list[str]) -> None:
-    assert sorted(completed(line)) == offered
-
-
-def test_the_completion_script_for_bash_is_valid(state_home: Path) -> None:
-    env = {"_PGTUI_COMPLETE": "source_bash"}
-    program = [sys.executable, "-m", "tui"]
-    script = subprocess.run(program, capture_output=True, text=True, env=os.environ | env, cwd=TREE).stdout
-    checked = subprocess.run(["bash", "-n"], input=script, text=True)
-    assert "complete" in script and checked.returncode == 0
-
-
-# -- imports -----------------------------------------------------------------------------------------
-
-LOADED = """
-import sys
-from tui.cli import main
-main(sys.argv[1:])
-print(sorted(sys.modules), file=sys.stderr)
-"""
-
-
-def python(code: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    options: dict[str, Any] = {"cwd": TREE} | more
-    command = [sys.executable, "-P", "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, **options)
-
-
-def modules(*words: str) -> list[str]:
-    path = f"import sys; sys.path.insert(0, {str(TREE)!r})"
-    names: list[str] = ast.literal_eval(python(path + LOADED, *words).stderr.splitlines()[-1])
-    return names
-
-
-def loaded(*words: str) -> set[str]:
-    return {name.partition(".")[0] for name in modules(*words)}
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["run-action", "activity.cancel", "--pid", "1"],
-        ["run-action", "activity.terminate", "--application", "nobody", "--yes", "-o", "json"],
-        ["show", "activity.sessions", "-o", "json"],
-        ["show", "activity.sessions", "-o", "csv"],
-        ["check", "activity.locks", "-o", "nagios"],
-        ["check", "-o", "openmetrics"],
-    ],
-)
-def test_headless_commands_import_neither_textual_nor_rich_nor_pydantic(words: list[str]) -> None:
-    assert "psycopg" in loaded(*words)
-    assert not {"textual", "rich", "pydantic", "humanize"} & loaded(*words)
-
-
-@pytest.mark.parametrize("words", [["--help"], ["show", "--help"], ["run-action", "--help"], ["targets"]])
-def test_help_and_small_commands_import_no_driver(words: list[str]) -> None:
-    assert not {"psycopg", "textual", "pydantic", "asyncio"} & loaded(*words)
-
-
-def test_only_the_room_named_is_imported() -> None:
-    names = modules("show", "activity.sessions", "-o", "json")
-    assert "backend.activity.views" in names and "backend.jobmon.views" not in names
-
-
-def test_packages_that_shadow_ours_are_noticed(state_home: Path) -> None:
-    other = state_home / "other" / "backend"
-    other.mkdir(parents=True)
-    (other / "__init__.py").touch()
-    code = f"import sys; sys.path.insert(0, {str(other.parent)!r}); sys.path.append({str(TREE)!r})\n"
-    code += "from tui.cli import main; sys.exit(main(['views']))"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=state_home, timeout=30
-    )
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "install pgtui in an environment of its own" in done.stderr

@@ -305,6 +305,20 @@ def test_every_database_is_acted_on_where_it_can_be(sample: Pgtui, server: Serve
     ]
 
 
+def test_each_database_wants_its_own_word(
+    sample: Pgtui, own_cluster: Callable[..., Server], server: Server
+) -> None:
+    both = own_cluster()
+    both.psql("CREATE DATABASE other")
+    dsn = both.dsn()
+    words = ["run-action", "activity.ruin", "-t", dsn, "-d", "all", "-o", "json"]
+    refused = sample(*words, "--confirm", "ruin")
+    assert [o["status"] for o in refused.objects] == ["refused", "refused"]
+    wanted = refused.objects[0]["error"]["hint"].removeprefix("add --confirm ").strip("'")
+    assert wanted.endswith("/other/ruin")
+    assert [o["status"] for o in sample(*words, "--confirm", wanted).objects] == ["ok", "refused"]
+
+
 def test_a_failing_step_exits_1_with_the_servers_words(sample: Pgtui) -> None:
     ended = sample("run-action", "activity.refused_by_server", "-o", "json")
     assert ended.code == 1 and ended.object["status"] == "failed"
