@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 
 from backend.core.clean import clean
-from backend.core.declare import Action, Room, View, actions, find_view
+from backend.core.declare import Action, Param, Room, View, actions, find_view
 from backend.core.errors import PgtuiError
 from screens.desk import Desk, command_line
 from screens.modals.form import Form
 from screens.modals.picker import Picker
 from screens.modals.runlog import RunLog
 from screens.room import on_row
+from screens.widgets.cells import cell
 from screens.widgets.pick import Item
 
 if TYPE_CHECKING:
+    from backend.core.plan import Plan
     from backend.core.run import Run
+
+# Seconds after which a key that has shown nothing yet wants an explanation.
+SLOW = 0.7
+CHOICE_WIDTH = 80
 
 
 async def choose_and_run(app: App[Any], desk: Desk, room: Room, view: View[Any], rows: Sequence[Any]) -> None:
     """Offer the room's actions, those on the chosen rows first, and go on with the one that is picked."""
     fitting = sorted(actions(room.name), key=lambda a: view.name not in a.on)
-    title = f"Actions on {_named(view, rows)}" if rows else f"Actions of {room.title}"
+    on_rows = rows and any(view.name in a.on for a in fitting)
+    title = f"Actions on {_named(view, rows)}" if on_rows else f"Actions of {room.title}"
     picked = await app.push_screen_wait(Picker(title, [item(a, desk) for a in fitting]))
     if picked is not None:
         await carry_out(app, desk, picked, on_row(picked, view, list(rows)))
@@ -55,7 +63,7 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
     values = await _values(app, desk, action, given)
     if values is None:
         return
-    plan = await desk.plan(action, values)
+    plan = await _said_when_slow(app, desk.plan(action, values))
     if not plan.steps:
         said = "; ".join(plan.notes) or f"{action.name}: there is nothing to do"
         app.notify(said, markup=False)
@@ -67,24 +75,48 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
         watch(app, desk, await desk.confirmed(action, values, plan))
 
 
+async def _said_when_slow(app: App[Any], planning: Coroutine[Any, Any, Plan]) -> Plan:
+    """The plan; a server that takes its time is not mistaken for a key that was not heard."""
+    task = asyncio.ensure_future(planning)
+    done, _ = await asyncio.wait([task], timeout=SLOW)
+    if not done:
+        app.notify("planning: the server has not answered yet", timeout=5, markup=False)
+    return await task
+
+
 async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> dict[str, Any] | None:
     """The parameters: from the row where it has them all, else from a form."""
     if all(p.name in given for p in action.params if p.ask.fill):
         return given
-    choices = {p.name: await _choices(desk, p.ask.choices) for p in action.params if p.ask.choices}
+    choices = {p.name: await _choices(desk, p) for p in action.params if p.ask.choices}
     return await app.push_screen_wait(
         Form(action.name, action.params, given=given, choices=choices, doc=action.doc)
     )
 
 
-async def _choices(desk: Desk, column: str | None) -> list[Any]:
-    """The values of a view's column; none when the view cannot be asked now."""
-    name, _, field = (column or "").rpartition(".")
+async def _choices(desk: Desk, param: Param) -> dict[str, str]:
+    """The values of a view's column, each with what the view says of it; none when it cannot be asked now."""
+    name, _, field = (param.ask.choices or "").rpartition(".")
+    view = find_view(name)
     try:
-        rows = await desk.ask(find_view(name))
+        rows = await desk.ask(view)
     except PgtuiError:
-        return []
-    return list(dict.fromkeys(getattr(row, field) for row in rows if getattr(row, field) is not None))
+        return {}
+    found: dict[str, str] = {}
+    for row in rows:
+        if (value := getattr(row, field)) is not None:
+            found.setdefault(param.text(value), _described(view, row, field))
+    return found
+
+
+def _described(view: View[Any], row: Any, field: str) -> str:
+    """What tells one row from another in a list of choices: the important columns, the text last."""
+    ranked = sorted(
+        (c for c in view.columns if not c.col.hidden and not c.col.rate and c.name != field),
+        key=lambda c: (c.col.text, c.col.priority),
+    )
+    said = [cell(c, getattr(row, c.name), CHOICE_WIDTH) for c in ranked]
+    return "  ".join(s for s in said if s)
 
 
 def watch(app: App[Any], desk: Desk, run: Run) -> None:

@@ -26,6 +26,7 @@ from screens.widgets.viewer import Grid, Part, Readable
 
 # Beside the table where both have room, else not at all: the statement is worth more than a curve.
 WIDE = 150
+HIGH = 16
 HISTORY = 50
 # A point of a curve stands for this many seconds: 68 points are eleven minutes, and redrawing all curves
 # at every refresh would cost more than the table.
@@ -95,6 +96,7 @@ class ActivityPane(RoomPane):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.show_idle = False
+        self._high = True
         self._history: dict[tuple[int, datetime | None], deque[Moment]] = defaultdict(
             lambda: deque(maxlen=HISTORY)
         )
@@ -110,8 +112,9 @@ class ActivityPane(RoomPane):
     def on_resize(self, event: events.Resize) -> None:
         """Give up what there is no room for."""
         self.query_one(Charts).display = event.size.width >= WIDE
-        self.query_one("#statement").display = event.size.height >= 16
+        self._high = event.size.height >= HIGH
         self._watch_server()
+        self.row_moved(self.table.cursor_row)
 
     def enter(self) -> None:
         """Watch the server's transactions too, while their chart is seen."""
@@ -162,9 +165,10 @@ class ActivityPane(RoomPane):
             del self._history[gone]
 
     def row_moved(self, row: Any) -> None:
-        """The statement of the row under the cursor, whole."""
-        text = getattr(row, "query", None) or getattr(row, "detail", None) or ""
-        self.query_one("#statement", Excerpt).show(text)
+        """The statement of the row under the cursor, and what the table has no room for."""
+        statement = self.query_one("#statement", Excerpt)
+        statement.display = self._high and self.table.text_column is not None
+        statement.show(self.table.text_of(row), self.table.left_out(row))
 
     async def more_about(self, row: Any) -> Sequence[Readable]:
         """Locks held and waited for, and what the session has done since the room was opened."""
@@ -175,14 +179,23 @@ class ActivityPane(RoomPane):
         past = self._history.get((pid, getattr(row, "backend_start", None)), ())
         return [*_locks(locks), *_past(list(past))]
 
+    def footer_keys(self) -> Sequence[tuple[str, str]]:
+        """Idle sessions are shown or hidden where there are some."""
+        return [("i", "hide idle" if self.show_idle else "idle too")] if self._lists_sessions else []
+
+    @property
+    def _lists_sessions(self) -> bool:
+        return self.view.name == "activity.sessions"
+
     def own_keys(self) -> Sequence[tuple[str, str]]:
         """The one key of this room alone."""
         return [("i", "show idle sessions and background processes, or hide them")]
 
     def action_idle(self) -> None:
         """Show or hide what is idle."""
-        self.show_idle = not self.show_idle
-        self._received(self.snapshot)
+        if self._lists_sessions:
+            self.show_idle = not self.show_idle
+            self._received(self.snapshot)
 
 
 def _is_busy(row: Any, snapshot: Snapshot) -> bool:

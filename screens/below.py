@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from textual.timer import Timer
@@ -14,7 +15,6 @@ from screens.widgets.table import ViewTable
 
 # A held arrow key passes ten rows a second; only where it rests is anything asked.
 REST = 0.15
-NO_ROW = "the row above has none"
 
 
 class Below(ViewTable):
@@ -28,15 +28,14 @@ class Below(ViewTable):
         self._params: Mapping[str, Any] | None = None
         self._unwatch: Callable[[], None] = lambda: None
         self._timer: Timer | None = None
-        self.show(Snapshot(view, missing=NO_ROW))
 
     def watch_row(self, params: Mapping[str, Any] | None) -> None:
-        """Show what belongs to a row with these parameters; None shows nothing."""
-        if params == self._params:
+        """Show what belongs to a row with these parameters; with None there is nothing to show."""
+        if params is not None and params == self._params:
             return
         self.stop()
         self._params = params
-        self.show(Snapshot(self.view, missing="" if params else NO_ROW))
+        self.show(Snapshot(self.view, collected_at=None if params else datetime.now(UTC)))
         if params:
             self._timer = self.set_timer(REST, self._begin)
 

@@ -15,20 +15,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 
-from backend.core.clean import clean
 from backend.core.declare import Health, Room, View, rooms, views
-from backend.core.errors import PgtuiError, Unreachable
+from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
 from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory, Target
 from screens.desk import Desk
 from screens.memory import Memory
 from screens.room import RoomPane, pane_for, worst
+from screens.situation import situation
 from screens.widgets.bar import Bar
 from screens.widgets.footer import KeyFooter
-from screens.widgets.header import Situation, TargetHeader
+from screens.widgets.header import TargetHeader
 from screens.widgets.nav import RoomNav, Tab
-from screens.widgets.table import ViewTable
 
 # How often rooms that nobody looks at are asked for their health.
 HEALTH_EVERY = 30.0
@@ -36,20 +35,25 @@ HEALTH_EVERY = 30.0
 LATER = 0.3
 
 
+# The first of them are what fits into 80 columns.
 KEYS = (
     ("?", "help"),
     ("a", "actions"),
+    ("Enter", "details"),
     ("/", "filter"),
     ("s", "sort"),
-    ("Enter", "details"),
     ("Tab", "next view"),
+    (":", "go to"),
+    ("q", "quit"),
     ("g", "rooms"),
-    (":", "palette"),
     ("space", "pause"),
     ("S", "SQL"),
     ("!", "psql"),
-    ("q", "quit"),
+    ("R", "runs"),
+    ("t", "target"),
+    ("d", "database"),
 )
+CLICKS = {"Enter": "enter", "Tab": "tab", "Esc": "escape"}
 
 
 class Console(Screen[None]):
@@ -96,7 +100,7 @@ class Console(Screen[None]):
         self.desk = self._desk(target)
         self.pane: RoomPane | None = None
         self._panes: dict[str, RoomPane] = {}
-        self._begun = False
+        self._begun = self._quitting = False
         self._healths: dict[str, dict[str, Health]] = {}
 
     def _desk(self, target: Target) -> Desk:
@@ -198,15 +202,25 @@ class Console(Screen[None]):
 
     def _tick(self) -> None:
         """Once a second: only what is late costs anything."""
-        if self.pane and (self.pane.snapshot.error or not self.desk.facts):
+        if self.pane and (self.pane.snapshot.error or not self.desk.facts or self.desk.poller.paused):
             self._say()
             self.pane.table.tick()
 
     def _say(self) -> None:
-        self.query_one(TargetHeader).show(self._situation(), datetime.now(UTC))
+        self.query_one(TargetHeader).show(situation(self.desk, self.pane), datetime.now(UTC))
         self._say_rooms()
-        note = self.pane.table.where.text if self.pane else ""
-        self.query_one(KeyFooter).show(KEYS, f"filter: {clean(note)}" if note else "")
+        self._say_keys()
+
+    @on(RoomPane.Arranged)
+    def _arranged(self) -> None:
+        self._say()
+
+    def _say_keys(self) -> None:
+        own = list(self.pane.keys) if self.pane else []
+        taken = {key for key, _ in own}
+        self.query_one(KeyFooter).show(
+            [*own, *(k for k in KEYS if k[0] not in taken)], self.pane.note if self.pane else ""
+        )
 
     def _say_rooms(self) -> None:
         tabs = [Tab(r.name, r.title, self._health(r.name)) for r in self.rooms]
@@ -214,22 +228,6 @@ class Console(Screen[None]):
 
     def _health(self, room: str) -> Health | None:
         return max(self._healths.get(room, {}).values(), default=None)
-
-    def _situation(self) -> Situation:
-        target, facts, pane = self.desk.target, self.desk.facts, self.pane
-        snapshot = pane.snapshot if pane else None
-        return Situation(
-            target.name,
-            role=facts.role if facts else "",
-            version=f"PostgreSQL {facts.version}" if facts else "",
-            database=_other(facts.database if facts else target.dbname or "", target.name),
-            guard=target.guard,
-            read_only=self.read_only,
-            paused=self.desk.is_open and self.desk.poller.paused,
-            interval=(pane.every or pane.view.every) if pane else 0,
-            collected_at=snapshot.collected_at if snapshot else None,
-            trouble=_trouble(snapshot),
-        )
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -245,9 +243,10 @@ class Console(Screen[None]):
             self.desk.poller.refresh()
 
     def action_back(self) -> None:
-        """Go back: to the first view of the room."""
-        if self.pane and self.pane.view is not self.pane.views[0]:
-            self.pane.look_at(self.pane.views[0].name)
+        """Go back: take away marks and filter, then show the room's first view."""
+        self.app.clear_notifications()
+        if self.pane:
+            self.pane.back()
 
     def action_quit(self) -> None:
         """Quit; asks first while runs are going on."""
@@ -257,12 +256,14 @@ class Console(Screen[None]):
     async def _quit(self) -> None:
         from screens import dialogs
 
+        if self._quitting:
+            return
+        self._quitting = True
         if await dialogs.may_quit(self.app, self.desk):
-            for run in self.desk.running:
-                await run.cancel()
-                await run.finished.wait()
+            await self.desk.end_runs()
             await self.desk.close()
             self.app.exit(0)
+        self._quitting = False
 
     @work
     async def action_rooms(self) -> None:
@@ -324,7 +325,7 @@ class Console(Screen[None]):
         """Choose a theme."""
         from screens import dialogs
 
-        await dialogs.pick_theme(self.app)
+        await dialogs.pick_theme(self.app, self.memory)
 
     @work
     async def action_psql(self) -> None:
@@ -351,7 +352,7 @@ class Console(Screen[None]):
         if isinstance(event.bar, RoomNav):
             self.show_room(next(r for r in self.rooms if r.name == event.click))
         elif isinstance(event.bar, KeyFooter):
-            self.app.simulate_key({"Enter": "enter", "Tab": "tab"}.get(event.click, event.click))
+            self.app.simulate_key(CLICKS.get(event.click, event.click))
         elif event.click == "database":
             self.action_database()
 
@@ -363,16 +364,13 @@ class Console(Screen[None]):
 
         event.stop()
         if event.what == "details":
-            self.run_worker(self._details(event.pane, event.subject.table, event.subject.row))
+            self.run_worker(dialogs.show_details(self.app, event.pane, event.subject))
         elif event.what == "source":
             dialogs.show_source(self.app, self.desk, event.subject)
+        elif event.what == "sort":
+            self.run_worker(dialogs.pick_sort(self.app, event.subject))
         elif event.what == "actions":
             self.run_worker(self._act(event.pane.room, *event.subject))
-
-    async def _details(self, pane: RoomPane, table: ViewTable, row: Any) -> None:
-        from screens import dialogs
-
-        await dialogs.show_details(self.app, pane, table.snapshot, row)
 
     async def _act(self, room: Room, view: View[Any], rows: list[Any]) -> None:
         from screens import acting, dialogs
@@ -381,14 +379,3 @@ class Console(Screen[None]):
             await acting.choose_and_run(self.app, self.desk, room, view, rows)
         except PgtuiError as e:
             dialogs.show_error(self.app, e)
-
-
-def _trouble(snapshot: Snapshot | None) -> str:
-    """The header says what hinders the whole target; a view's own trouble is said in its table."""
-    error = snapshot.error if snapshot else None
-    return error.message if isinstance(error, Unreachable) else ""
-
-
-def _other(database: str, target: str) -> str:
-    """The database, unless the target's name says it already, as a DSN's does."""
-    return "" if target.endswith(f"/{database}") else database

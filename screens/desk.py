@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from backend.core.session import Session
 
 
+# Seconds that a cancelled run has to end before pgtui leaves it; the journal tells of it at the next start.
+PATIENCE = 5.0
+
+
 @dataclass(slots=True)
 class Desk:
     """One target in the console; `open()` before anything else is asked of it."""
@@ -154,6 +158,17 @@ class Desk:
         task = asyncio.create_task(work(), name=f"run {run.action.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def end_runs(self) -> None:
+        """Cancel what is going on; a server that does not answer is not waited for long."""
+        ending = [asyncio.create_task(self._end(run)) for run in self.running]
+        if ending:
+            await asyncio.wait(ending, timeout=PATIENCE)
+
+    @staticmethod
+    async def _end(run: Run) -> None:
+        await run.cancel()
+        await run.finished.wait()
 
     async def _look_again(self) -> None:
         """What a run has installed or changed is seen at once."""

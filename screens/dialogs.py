@@ -13,16 +13,17 @@ from backend.core.clean import clean
 from backend.core.declare import Room, View, actions
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
-from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory
 from screens import acting, shell
 from screens.desk import Desk, target_words
+from screens.memory import Memory
 from screens.modals.confirm import Confirm
 from screens.modals.form import Form
 from screens.modals.picker import Picker
 from screens.modals.reading import DetailDialog, HelpDialog, TextDialog, sql_dialog
 from screens.room import RoomPane
 from screens.widgets.pick import Item
+from screens.widgets.table import ViewTable
 from screens.widgets.viewer import Part, Readable
 
 if TYPE_CHECKING:
@@ -34,20 +35,21 @@ KEYS = (
     (": ctrl+p", "palette: rooms, views, targets, actions"),
     ("Tab ]  [", "next view, previous view"),
     ("/", "filter: text  !text  column>value  column~regex"),
-    ("s  o", "sort by the next column, in the other direction"),
+    ("s  o", "sort by a column, in the other direction"),
     ("Enter", "the row in full"),
     ("a", "actions on the row, or on the marked rows"),
-    ("m", "mark the row"),
+    ("m", "mark the row; actions then take all marked rows"),
     ("w F6", "the room's other table"),
     ("space", "pause"),
-    ("r", "refresh now"),
+    ("r", "refresh now, also while paused"),
     ("+ -", "longer or shorter interval"),
     ("y  e", "copy the row, export the table as CSV"),
     ("S", "the SQL behind the view"),
     ("R", "runs, and what an earlier pgtui left unfinished"),
     ("t  d  T", "another target, another database, another theme"),
     ("!", "psql on this target"),
-    ("Esc  q", "back, quit"),
+    ("Esc", "back: closes a dialog, takes away marks, then the filter"),
+    ("q ctrl+c", "quit"),
 )
 
 
@@ -88,13 +90,29 @@ async def pick_database(app: App[Any], facts: Facts) -> str | None:
     return await app.push_screen_wait(Picker("Databases", items, current=facts.database))
 
 
-async def pick_theme(app: App[Any]) -> None:
-    """Change the theme."""
+async def pick_sort(app: App[Any], table: ViewTable) -> None:
+    """Sort by a column, numbers from the largest; the one that sorts already is turned round."""
+    sort = table.sort
+    items = [Item("", "as the server gives them", key="unsorted")]
+    for column in table.columns:
+        arrow = ("▼" if sort.descending else "▲") if column.name == sort.column else ""
+        items.append(Item(column.name, column.title, column.col.help, key=arrow))
+    picked = await app.push_screen_wait(Picker("Sort by", items, current=sort.column or ""))
+    if picked == "":
+        table.sort_by(None)
+    elif picked is not None and picked == sort.column:
+        table.reverse_sort()
+    elif picked is not None:
+        table.sort_by(picked, table.column(picked).numeric)
+
+
+async def pick_theme(app: App[Any], memory: Memory) -> None:
+    """Change the theme, and keep it for the next start."""
     from themes import THEMES
 
     picked = await app.push_screen_wait(Picker("Themes", [Item(t, t) for t in THEMES], current=app.theme))
     if picked:
-        app.theme = picked
+        app.theme = memory.theme = picked
 
 
 async def palette(console: Console) -> None:
@@ -105,6 +123,10 @@ async def palette(console: Console) -> None:
     kind, what = found
     if kind == "view":
         await console.show_view(what)
+    elif kind == "room":
+        console.show_room(what)
+    elif kind == "database":
+        await console.change_target(console.desk.target.database(what))
     elif kind == "target":
         await console.change_target(console.inventory.get(what))
     elif kind == "action" and console.pane:
@@ -117,8 +139,9 @@ async def palette(console: Console) -> None:
 def _palette_items(console: Console) -> list[Item]:
     from backend.core.declare import views
 
-    items = [Item(("view", v.name), v.name, v.doc, key="view") for r in console.rooms for v in views(r.name)
-             if not any(p.required for p in v.params)]  # fmt: skip
+    items = [Item(("room", r), r.title, r.doc, key="room") for r in console.rooms]
+    items += [Item(("view", v.name), v.name, v.doc, key="view") for r in console.rooms for v in views(r.name)
+              if not any(p.required for p in v.params)]  # fmt: skip
     for action in actions():
         made = acting.item(action, console.desk)
         items.append(
@@ -128,7 +151,8 @@ def _palette_items(console: Console) -> list[Item]:
         Item(("target", t.name), t.name, ", ".join(t.tags), key="target")
         for t in console.inventory.targets.values()
     ]
-    return items
+    databases = console.desk.facts.databases if console.desk.facts else ()
+    return items + [Item(("database", name), name, key="database") for name in databases]
 
 
 async def may_quit(app: App[Any], desk: Desk) -> bool:
@@ -204,14 +228,17 @@ async def psql(app: App[Any], desk: Desk) -> None:
         show_error(app, e)
 
 
-async def show_details(app: App[Any], pane: RoomPane, snapshot: Snapshot, row: Any) -> None:
-    """The row in full, with what the room knows besides."""
+async def show_details(app: App[Any], pane: RoomPane, chosen: ViewTable.RowChosen) -> None:
+    """The row in full at once, and what the room knows besides as soon as the server has answered."""
+    dialog = DetailDialog(chosen.table.snapshot, chosen.row)
+    await app.push_screen(dialog)
     more: Sequence[Readable]
     try:
-        more = await pane.more_about(row)
+        more = await pane.more_about(chosen.row)
     except PgtuiError as e:
         more = [Part(""), Part(e.message, "warning")]
-    await app.push_screen(DetailDialog(snapshot, row, more=more))
+    if dialog.is_mounted:
+        dialog.add(more)
 
 
 def show_source(app: App[Any], desk: Desk, view: View[Any]) -> None:

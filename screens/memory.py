@@ -6,15 +6,18 @@ from typing import Protocol
 
 
 class Arrangement(Protocol):
-    """Filter and sort order of one view."""
+    """Filter, sort order and interval of one view; no interval is the view's own."""
 
     where: str
     sort: str | None
     descending: bool
+    every: float | None
 
 
 class Memory(Protocol):
-    """Arrangements by the name of the view."""
+    """The theme that was chosen, and arrangements by the name of the view."""
+
+    theme: str
 
     def arrangement(self, view: str) -> Arrangement:
         """How that view was last looked at."""

@@ -19,15 +19,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Input
 
-from backend.core.clean import clean_lines
+from backend.core.clean import clean, clean_lines
 from backend.core.declare import Action, Health, Room, View, views
-from backend.core.errors import PgtuiError, Usage
+from backend.core.errors import Usage
 from backend.core.show import show
 from backend.core.snapshot import Snapshot
-from backend.core.where import parse
+from backend.core.where import EVERYTHING, parse
 from screens.desk import Desk
+from screens.filtering import FilterLine
 from screens.memory import Memory
 from screens.widgets.table import ViewTable
 from screens.widgets.tabs import TabLine
@@ -36,29 +36,12 @@ from screens.widgets.viewer import Readable
 INTERVALS = (0.5, 1, 2, 5, 10, 30, 60)
 
 
-class FilterLine(Input):
-    """The line in which a filter is written; Enter keeps it, Esc gives the old one back."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "abandon", "Back", show=False)]
-
-    def __init__(self) -> None:
-        super().__init__(id="filter", placeholder="text  !text  column>value  column~regex")
-
-    class Abandoned(Message):
-        """Esc was pressed."""
-
-    def action_abandon(self) -> None:
-        """Give up what was written."""
-        self.post_message(self.Abandoned())
-
-
 class RoomPane(Vertical):
     """One room: its views as tabs, the table of the chosen one, and what is special about the room."""
 
     DEFAULT_CSS = """
     RoomPane { height: 1fr; overflow: hidden; }
     RoomPane ViewTable, RoomPane #tables { height: 1fr; }
-    RoomPane FilterLine { height: 1; border: none; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab,right_square_bracket", "turn(1)", "Next view", key_display="Tab"),
@@ -83,6 +66,9 @@ class RoomPane(Vertical):
             super().__init__()
             self.snapshot = snapshot
 
+    class Arranged(Message):
+        """What the line of keys tells has changed: filter, marks, or where keys go."""
+
     class Ready(Message):
         """The room's widgets are there; only now can it be entered."""
 
@@ -104,7 +90,6 @@ class RoomPane(Vertical):
         self.memory = memory
         self.views = self.choose_views(views(room.name))
         self.view = self.views[0]
-        self.every: float | None = None
         self._tables: dict[str, ViewTable] = {}
         self._filter_line: FilterLine | None = None
         self._unwatch: Callable[[], None] = lambda: None
@@ -132,6 +117,10 @@ class RoomPane(Vertical):
 
     async def more_about(self, row: Any) -> Sequence[Readable]:
         """What the details of a row show besides its columns."""
+        return ()
+
+    def footer_keys(self) -> Sequence[tuple[str, str]]:
+        """The keys of this room that the line of keys shows."""
         return ()
 
     def own_keys(self) -> Sequence[tuple[str, str]]:
@@ -190,6 +179,11 @@ class RoomPane(Vertical):
         self._watching = False
         self._unwatch()
 
+    @property
+    def every(self) -> float:
+        """The interval of the view shown, in seconds."""
+        return self.memory.arrangement(self.view.name).every or self.view.every
+
     def _watch(self) -> None:
         self._unwatch()
         if self._watching and self.desk.is_open:
@@ -218,6 +212,45 @@ class RoomPane(Vertical):
         self.table.focus()
         self.row_moved(self.table.cursor_row)
 
+    def back(self) -> bool:
+        """Undo the nearest of marks, filter and choice of a view; whether there was one."""
+        table = self.focused_table
+        if table.marked:
+            table.clear_marks()
+        elif table is not self.table:
+            self.table.focus()
+        elif self.table.where:
+            self.table.filter(EVERYTHING)
+            self.memory.arrangement(self.view.name).where = ""
+        elif self.view is not self.views[0]:
+            self.look_at(self.views[0].name)
+        else:
+            return False
+        self.post_message(self.Arranged())
+        return True
+
+    @property
+    def keys(self) -> Sequence[tuple[str, str]]:
+        """What keys do here that they do not do everywhere, the most wanted first."""
+        if not self.is_mounted:
+            return ()
+        if self._filter_line and self._filter_line.is_open:
+            return [("Enter", "keep the filter"), ("Esc", "give it up")]
+        if marked := len(self.focused_table.marked_rows):
+            return [("a", f"act on {marked} marked"), ("m", "mark"), ("Esc", "unmark")]
+        return self.footer_keys()
+
+    @property
+    def note(self) -> str:
+        """What the line of keys says at its end: the filter, or what is wrong with it."""
+        if self._filter_line and self._filter_line.problem:
+            return self._filter_line.problem
+        return f"filter: {clean(self.table.where.text)}" if self.table.where else ""
+
+    def on_descendant_focus(self) -> None:
+        """Other keys may work now."""
+        self.post_message(self.Arranged())
+
     # -- keys ------------------------------------------------------------------------------------
 
     def action_turn(self, by: int) -> None:
@@ -230,13 +263,12 @@ class RoomPane(Vertical):
         if self._filter_line is None:
             self._filter_line = FilterLine()
             self.mount(self._filter_line, after=self.query_one(TabLine))
-        self._filter_line.value = self.table.where.text
-        self._filter_line.display = True
-        self._filter_line.focus()
+        self._filter_line.edit(self.table)
+        self.post_message(self.Arranged())
 
     def action_sort(self) -> None:
-        """Sort by the next column."""
-        self.focused_table.cycle_sort()
+        """Choose the column to sort by."""
+        self.post_message(self.Wanted("sort", self, self.focused_table))
 
     def action_reverse(self) -> None:
         """Turn the sort round."""
@@ -245,6 +277,7 @@ class RoomPane(Vertical):
     def action_mark(self) -> None:
         """Mark the row for an action on several."""
         self.focused_table.toggle_mark()
+        self.post_message(self.Arranged())
 
     def action_other_table(self) -> None:
         """Give the keys to the next table of the room."""
@@ -254,12 +287,12 @@ class RoomPane(Vertical):
 
     def action_faster(self, by: int) -> None:
         """Choose the next longer or shorter interval."""
-        now = self.every or self.view.every
+        now = self.every
         later = [i for i in INTERVALS if i > now] if by > 0 else [i for i in reversed(INTERVALS) if i < now]
         if later:
-            self.every = later[0]
+            self.memory.arrangement(self.view.name).every = later[0]
             self._watch()
-            self.app.notify(f"every {later[0]:g} s", timeout=2, markup=False)
+            self.post_message(self.Arranged())
 
     def action_actions(self) -> None:
         """Choose an action on the row under the cursor, or on the marked ones: those of this moment."""
@@ -292,35 +325,15 @@ class RoomPane(Vertical):
 
     # -- filter line -----------------------------------------------------------------------------
 
-    @on(Input.Changed, "#filter")
-    def _filter_changed(self, event: Input.Changed) -> None:
-        event.stop()
-        try:
-            self.table.filter(parse(event.value, self.view.columns))
-            event.input.remove_class("wrong")
-        except PgtuiError:
-            event.input.add_class("wrong")
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self, event: Input.Submitted) -> None:
-        event.stop()
-        try:
-            parse(event.value, self.view.columns)
-        except PgtuiError as e:
-            self.app.notify(f"{e.message}. {e.hint or ''}", severity="warning", markup=False)
-            return
-        self.memory.arrangement(self.view.name).where = event.value
-        self._close_filter()
-
-    @on(FilterLine.Abandoned)
-    def _filter_abandoned(self) -> None:
-        self._keep_filter(self.table, self.memory.arrangement(self.view.name).where)
-        self._close_filter()
-
-    def _close_filter(self) -> None:
-        if self._filter_line:
-            self._filter_line.display = False
+    @on(FilterLine.Closed)
+    def _filter_closed(self, event: FilterLine.Closed) -> None:
+        self.memory.arrangement(event.table.view.name).where = event.table.where.text
         self.table.focus()
+        self.post_message(self.Arranged())
+
+    @on(FilterLine.Told)
+    def _filter_told(self) -> None:
+        self.post_message(self.Arranged())
 
     # -- the table's messages --------------------------------------------------------------------
 

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 import themes
-from backend.core.clean import mask
+from backend.core.clean import clean_lines, mask
 from backend.core.folders import private, state_folder
 from backend.core.target import Inventory, Target
 from screens.console import Console
@@ -86,17 +86,20 @@ class PgtuiApp(App[int]):
         return ()
 
     async def action_ask_quit(self) -> None:
-        """Quit as `q` does."""
-        if isinstance(self.screen, Console):
-            self.screen.action_quit()
-        else:
-            self.exit(130)
+        """Quit as `q` does, from wherever it is pressed."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Console):
+                screen.action_quit()
 
     def exit(self, result: int | None = None, return_code: int = 0, message: object | None = None) -> None:
         """End; the driver need not wait for another key."""
         if isinstance(self._driver, QuickDriver):
             self._driver.leaving = True
         super().exit(result, return_code)
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Say something in passing; whatever it quotes is shown literally."""
+        super().notify(clean_lines(message), **options | {"markup": False})
 
     def _handle_exception(self, error: Exception) -> None:
         """A defect of pgtui ends it with a report to copy; the traceback itself is for `--debug`."""
@@ -105,10 +108,6 @@ class PgtuiApp(App[int]):
         else:
             self.crash = error
             self.exit(1)
-
-    def use_theme(self, name: str) -> None:
-        """Change the theme, and keep it for the next start."""
-        self.theme = self.settings.theme = name
 
     async def on_unmount(self) -> None:
         """Remember how the rooms were arranged."""

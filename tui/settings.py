@@ -6,6 +6,7 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from backend.core.folders import private, state_folder
 
@@ -17,6 +18,7 @@ class Arrangement:
     where: str = ""
     sort: str | None = None
     descending: bool = False
+    every: float | None = None
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ class Settings:
         """The settings of the last start; defaults when the file is not there or makes no sense."""
         try:
             data = json.loads((path or _path()).read_text("utf-8"))
-            views = {name: Arrangement(**kept) for name, kept in data.get("views", {}).items()}
+            views = {name: _arrangement(kept) for name, kept in data.get("views", {}).items()}
             return cls(str(data.get("theme", "")), views)
         except (OSError, ValueError, TypeError, AttributeError):
             return cls()
@@ -48,6 +50,17 @@ class Settings:
             part = target.with_suffix(".part")
             part.write_text(json.dumps(asdict(self)), "utf-8")
             part.replace(target)
+
+
+def _arrangement(kept: dict[str, Any]) -> Arrangement:
+    """What a file says, each value of the kind that the console takes; a type error when it is not."""
+    every = kept.get("every")
+    return Arrangement(
+        where=str(kept.get("where", "")),
+        sort=None if kept.get("sort") is None else str(kept["sort"]),
+        descending=bool(kept.get("descending")),
+        every=None if every is None else max(float(every), 0.5),
+    )
 
 
 def _path() -> Path:

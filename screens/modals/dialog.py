@@ -52,6 +52,10 @@ class Dialog(ModalScreen[T]):
             yield from self.content()
             yield Static(self.HINT, markup=False, classes="dialog--hint")
 
+    def on_mount(self) -> None:
+        """Nothing said in passing may lie over a question."""
+        self.app.clear_notifications()
+
     def content(self) -> ComposeResult:
         """What stands between title and hint."""
         yield from ()

@@ -22,6 +22,9 @@ from screens.widgets.pick import Item
 UNCHANGED = "unchanged"
 FEW_WORDS = 5
 
+# Values to choose from; texts may come with what tells one from another.
+Choosable = Sequence[Any] | Mapping[str, str]
+
 
 class Field(Vertical):
     """A label, an input that fits the parameter, and below it the help or what is wrong."""
@@ -33,10 +36,11 @@ class Field(Vertical):
     Field > TextArea { height: 6; }
     """
 
-    def __init__(self, param: Param, given: Any, choices: Sequence[Any]) -> None:
+    def __init__(self, param: Param, given: Any, choices: Choosable) -> None:
         super().__init__()
         self.param = param
-        self.options = [param.text(c) for c in choices] or list(param.words)
+        described = choices if isinstance(choices, Mapping) else {param.text(c): "" for c in choices}
+        self.options: dict[str, str] = dict(described) or dict.fromkeys(param.words, "")
         self._given = given
         self._prefilled = "" if given is None else _visible(param, param.text(given))
         self.entry: Input | Choices | TextArea = self._entry()
@@ -123,7 +127,7 @@ class Form(Dialog[dict[str, Any]]):
         params: Sequence[Param],
         *,
         given: Mapping[str, Any] | None = None,
-        choices: Mapping[str, Sequence[Any]] | None = None,
+        choices: Mapping[str, Choosable] | None = None,
         doc: str = "",
     ) -> None:
         super().__init__(title)
@@ -185,7 +189,7 @@ class Form(Dialog[dict[str, Any]]):
         field = next((f for f in self.fields if f.entry is self.focused), None)
         if field is None or not field.options or not isinstance(field.entry, Input):
             return
-        items = [Item(o, o) for o in field.options]
+        items = [Item(option, option, detail) for option, detail in field.options.items()]
         self.app.push_screen(
             Picker(field.param.ask.label, items), lambda v: field.fill(v) if v is not None else None
         )

@@ -63,6 +63,11 @@ class DetailDialog(TextDialog):
         parts = [*details(view.columns, snapshot, row, found), *more]
         super().__init__(title or f"{view.name}  {named}", parts, _copied(view, snapshot, row))
 
+    def add(self, more: Sequence[Readable]) -> None:
+        """Show more below; what is read already stays where it is."""
+        self.text.show([*self.text.parts, *more])
+        self.on_resize()
+
 
 class HelpDialog(TextDialog):
     """The keys that work, what the views of a room show, and what their columns mean."""

@@ -60,9 +60,9 @@ class Bar(Widget):
         """The words."""
         width, plain = self.size.width, self.rich_style
         left, right = list(self._left), list(self._right)
-        while right and _width(left) + _width(right) >= width:
+        while right and total_width(left) + total_width(right) >= width:
             right.pop(0)
-        gap = width - _width(left) - _width(right)
+        gap = width - total_width(left) - total_width(right)
         runs: list[tuple[Style, str]] = [(plain, "")]
         runs += [(self.styled(w.style), w.text) for w in left]
         runs.append((plain, " " * max(gap, 0)))
@@ -90,7 +90,8 @@ class Bar(Widget):
         return self.rich_style + self.get_component_rich_style(f"bar--{name}", partial=True)
 
 
-def _width(words: Sequence[Word]) -> int:
+def total_width(words: Sequence[Word]) -> int:
+    """How many columns the words take."""
     return sum(width_of(w.text) for w in words)
 
 

@@ -85,6 +85,9 @@ class _Arrangement:
         self.widths = {i: widths[i] for i in range(len(widths.columns))}
         self.text = next((i for i, c in enumerate(self.columns) if c.col.text), None)
         self.keys = [i for i, c in enumerate(self.columns) if c.col.key and i != self.text]
+        if not self.keys and self.columns and self.text != 0:
+            # Where the keys are hidden, as in a tree, the first column tells the rows apart.
+            self.keys = [0]
         self.others = [i for i in range(len(self.columns)) if i not in self.keys and i != self.text]
         self._shrink_keys()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backend.core.clean import clean
 from backend.core.declare import Health
 from backend.core.show import duration
-from screens.widgets.bar import Bar, Word, short
+from screens.widgets.bar import Bar, Word, short, total_width
 from screens.widgets.cells import GLYPHS, STYLES
 
 OLD = 3
@@ -34,9 +35,29 @@ class Situation:
 class TargetHeader(Bar):
     """Target, role, version, database, guard; at the right the age of the data and the interval."""
 
+    _shown: tuple[Situation, datetime] | None = None
+
     def show(self, situation: Situation, now: datetime) -> None:
         """Show the situation; repaints only when a word of it changed."""
-        self.say(_identity(situation), _freshness(situation, now))
+        self._shown = situation, now
+        for s in _shorter(situation):
+            left, right = _identity(s), _freshness(s, now, max(OLD, 2 * situation.interval + 1))
+            if total_width(left) + total_width(right) < self.size.width:
+                break
+        self.say(left, right)
+
+    def on_resize(self) -> None:
+        """Fit the words again."""
+        if self._shown:
+            self.show(*self._shown)
+
+
+def _shorter(s: Situation) -> Iterator[Situation]:
+    """The situation, with less and less of what can be done without."""
+    yield s
+    for less in ({"interval": 0.0}, {"version": ""}, {"trouble": ""}, {"role": ""}, {"database": ""}):
+        s = replace(s, **less)
+        yield s
 
 
 def _identity(s: Situation) -> list[Word]:
@@ -53,14 +74,14 @@ def _identity(s: Situation) -> list[Word]:
     return words
 
 
-def _freshness(s: Situation, now: datetime) -> list[Word]:
+def _freshness(s: Situation, now: datetime, patience: float) -> list[Word]:
     words = [Word(f"  {short(clean(s.trouble), 50)}", "critical")] if s.trouble else []
     if s.paused:
         words += [Word("  "), Word("paused", "warning")]
     age = (now - s.collected_at).total_seconds() if s.collected_at else None
     if s.collected_at is None:
         words.append(Word("  no data yet", "muted"))
-    elif age is not None and age > max(OLD, 2 * s.interval + 1):
+    elif age is not None and age > patience:
         words.append(Word(f"  data {duration(now - s.collected_at).partition('.')[0]} old", "warning"))
     else:
         words.append(Word(f"  {s.collected_at.astimezone():%H:%M:%S}", "muted"))

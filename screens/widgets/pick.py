@@ -77,7 +77,8 @@ class PickList(Widget):
         """Make an item the current one."""
         self.at = max(0, min(at, len(self.matching) - 1))
         height = max(self.size.height, 1)
-        self._first = max(min(self._first, self.at), self.at - height + 1)
+        last = max(len(self.matching) - height, 0)
+        self._first = max(min(self._first, self.at, last), self.at - height + 1)
         self.refresh()
 
     def on_click(self, event: events.Click) -> None:
@@ -93,14 +94,15 @@ class PickList(Widget):
             text = "  nothing matches" if y == 0 and not self.matching else ""
             return joined([(self._style("muted"), fit(text, width))], width)
         item = self.matching[at]
-        label = fit(clean(item.label), self._label_width)
+        key = clean(item.key)
+        label_width = max(min(self._label_width, width - 7 - width_of(key)), 1)
+        label = fit(clean(item.label), label_width)
         glyph = " " if item.health is Health.OK else GLYPHS[item.health]
         style = self._style("current") if at == self.at else self.rich_style
         tone = style + self._partial("muted")
         main = tone if item.unavailable else style
         bad = style if item.health is Health.OK else style + self._partial(item.health.name.lower())
-        key = clean(item.key)
-        room = max(width - self._label_width - 6 - width_of(key) - 1, 0)
+        room = max(width - label_width - 6 - width_of(key) - 1, 0)
         rest = fit(clean(item.unavailable or item.detail), room)
         mark = "› " if at == self.at else "  "
         return joined(

@@ -11,6 +11,7 @@ from textual.message import Message
 
 from backend.core.declare import Column
 from backend.core.judge import Key
+from backend.core.show import show
 from backend.core.snapshot import Snapshot
 from backend.core.where import Where
 from screens.widgets.canvas import HEADER, Canvas
@@ -93,6 +94,26 @@ class ViewTable(Canvas, can_focus=True):
     def where(self) -> Where:
         """The filter."""
         return self._rows.where
+
+    @property
+    def text_column(self) -> Column | None:
+        """The column of the query or message, where there is one."""
+        return next((c for c in self.columns if c.col.text), None)
+
+    def text_of(self, row: Any) -> str:
+        """The row's query or message, whole."""
+        column = self.text_column
+        return str(getattr(row, column.name, None) or "") if column else ""
+
+    def left_out(self, row: Any) -> str:
+        """What the row says in columns that there is no room for, the important ones first."""
+        if row is None or (key := self.view.key(row)) not in self._rows.by_key:
+            return ""
+        placed = {p.column.name for p in self._layout.places}
+        absent = [c for c in self.columns if c.name not in placed and not c.col.text]
+        ranked = sorted(absent, key=lambda c: c.col.priority)
+        texts = ((c.title, show(c, self._rows.value(key, c.name))) for c in ranked)
+        return "  ".join(f"{title}: {text}" for title, text in texts if text)
 
     def show(self, snapshot: Snapshot) -> None:
         """Take new data; cursor, marks, sort, filter and scroll stay."""

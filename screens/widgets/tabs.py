@@ -44,11 +44,17 @@ class TabLine(Widget):
         segments = [
             Segment(f" {n} ", marked if i == self.chosen else plain) for i, n in enumerate(self.names)
         ]
-        return Strip(segments).adjust_cell_length(self.size.width, plain)
+        return Strip(segments).crop(self._left).adjust_cell_length(self.size.width, plain)
+
+    @property
+    def _left(self) -> int:
+        """How much is cut off at the left so that the chosen name is seen."""
+        end = sum(len(name) + GAP for name in self.names[: self.chosen + 1])
+        return max(0, end - self.size.width)
 
     def on_click(self, event: events.Click) -> None:
         """Choose what was clicked."""
-        left = 0
+        left = -self._left
         for index, name in enumerate(self.names):
             if left <= event.x < left + len(name) + GAP:
                 self.post_message(self.Chosen(index))
