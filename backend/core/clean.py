@@ -82,6 +82,12 @@ def mask(text: str) -> str:
     """The text with passwords in connection strings and statements replaced by ****."""
     if not _MAYBE.search(text):
         return text
+    while (masked := _masked(text)) != text:
+        text = masked
+    return text
+
+
+def _masked(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
