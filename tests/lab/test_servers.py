@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.lab.account import Account, server_account
+from backend.lab.account import Account
 from backend.lab.servers import PROGRAMS, Installation, find_installations, preferred
 
 
@@ -27,7 +27,9 @@ def test_finds_each_major_once_and_the_newest_first() -> None:
 
 
 def test_tells_version_and_programs_of_what_it_found(installation: Installation) -> None:
-    said = server_account().run([installation.program("postgres"), "--version"])
+    said = subprocess.run(
+        [installation.program("postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
     assert re.search(rf"\) {re.escape(installation.version)}\b", said)
     assert installation.version.startswith(f"{installation.major}")
 
