@@ -85,6 +85,7 @@ class Canvas(Widget):
         self._cells: dict[Key, tuple[Any, Any, tuple[str, ...]]] = {}
         self._strips: dict[Line, Strip] = {}
         self._painted: dict[int, Line] = {}
+        self._is_new = True
         self._palette: Palette | None = None
         self._banner: Saying | None = None
         self._sayings: list[Saying] = []
@@ -286,9 +287,12 @@ class Canvas(Widget):
 
     def _repaint(self) -> None:
         """Refresh the parts of lines that no longer are what was painted."""
-        if self._sayings or not self._painted:
+        if self._is_new:
+            self._is_new = False
             self._painted.clear()
             self.refresh()
+            return
+        if self._sayings:
             return
         width, regions = self.size.width, []
         for y in range(HEADER, HEADER + self.page):
@@ -335,11 +339,12 @@ class Canvas(Widget):
 
     def _set_state(self) -> None:
         count = len(self._rows)
-        had, said = bool(self._sayings), self._banner
+        had, said = self._sayings, self._banner
         self._sayings = state(self.snapshot, self._rows.where, count, self.size.width - 6)
         self._banner = banner(self.snapshot, count, self._now())
-        if had != bool(self._sayings) or bool(said) != bool(self._banner):
+        if had != self._sayings or bool(said) != bool(self._banner):
             self._painted.clear()
+            self._is_new = True
         elif said != self._banner:
             self._refresh_banner()
 

@@ -53,12 +53,14 @@ class Chart(Widget):
     def add(self, value: Number) -> None:
         """One more value; None is a gap."""
         self.values.append(value if value is not None and math.isfinite(value) else None)
-        self.now(self.values[-1])
+        self._now = self.values[-1]
+        self._draw()
 
     def now(self, value: Number) -> None:
         """Say the present value in the title; the curve stays."""
         self._now = value
-        self._draw()
+        if self._drawn:
+            self._write(0, self._headline(self.size.width))
 
     def on_resize(self) -> None:
         """Draw for the new size."""
@@ -80,6 +82,11 @@ class Chart(Widget):
         changed = [i for i, line in enumerate(self._drawn) if i >= len(old) or old[i] != line]
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def _write(self, y: int, line: str) -> None:
+        if self._drawn[y] != line:
+            self._drawn[y] = line
+            self.refresh(Region(0, y, self.size.width, 1))
 
     def _headline(self, width: int) -> str:
         known = [v for v in self.values if v is not None]
