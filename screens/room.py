@@ -5,7 +5,6 @@ A room that is special subclasses `RoomPane`; its file bears the room's name and
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -20,15 +19,15 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
-from backend.core.clean import clean, clean_lines
+from backend.core.clean import clean
 from backend.core.declare import Action, Health, Room, View, views
 from backend.core.errors import Usage
-from backend.core.show import show
 from backend.core.snapshot import Snapshot
 from backend.core.where import EVERYTHING, parse
 from screens.desk import Desk
 from screens.filtering import FilterLine
 from screens.memory import Memory
+from screens.taking import row_text, write_csv
 from screens.widgets.table import ViewTable
 from screens.widgets.tabs import TabLine
 from screens.widgets.viewer import Readable
@@ -321,7 +320,10 @@ class RoomPane(Vertical):
         except OSError as e:
             self.app.notify(f"{path} cannot be written: {e.strerror}", severity="error", markup=False)
         else:
-            self.app.notify(f"{len(table.rows)} rows written to {path}", markup=False)
+            self.app.notify(
+                f"{len(table.rows)} {'row' if len(table.rows) == 1 else 'rows'} written to {path}",
+                markup=False,
+            )
 
     # -- filter line -----------------------------------------------------------------------------
 
@@ -376,22 +378,6 @@ def on_row(action: Action, view: View[Any], rows: list[Any]) -> dict[str, Any]:
         if found:
             values[param.name] = found if param.many else found[0]
     return values
-
-
-def row_text(view: View[Any], row: Any) -> str:
-    """What copying a row gives: its text column whole, else all columns by title."""
-    for column in view.columns:
-        if column.col.text and getattr(row, column.name):
-            return clean_lines(str(getattr(row, column.name)))
-    return "\n".join(f"{c.title}: {show(c, getattr(row, c.name))}" for c in view.columns if not c.col.hidden)
-
-
-def write_csv(path: Path, view: View[Any], rows: list[Any]) -> None:
-    """The rows with their exact values, one column for each field."""
-    with path.open("x", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(c.name for c in view.columns)
-        writer.writerows([getattr(r, c.name) for c in view.columns] for r in rows)
 
 
 def worst(snapshot: Snapshot) -> Health:

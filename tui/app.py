@@ -5,9 +5,11 @@ The first frame is painted before psycopg is imported (86 ms of the start): the 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -49,7 +51,10 @@ class PgtuiApp(App[int]):
     TITLE = "pgtui"
     CSS_PATH: ClassVar[list[Path]] = list(themes.STYLE_SHEETS)  # type: ignore[assignment]
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "ask_quit", "Quit", show=False, priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "ask_quit", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
+    ]
 
     def __init__(self, target: Target, options: Options, settings: Settings | None = None) -> None:
         super().__init__(driver_class=QuickDriver, ansi_color=themes.ansi_color(os.environ))
@@ -80,6 +85,9 @@ class PgtuiApp(App[int]):
         self.set_timer(1.0, _collect_again)
         if not self.is_headless:
             self.set_interval(0.5, self._watch_terminal)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self.exit, 128 + number)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Textual's own palette is not used."""

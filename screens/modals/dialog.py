@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -44,6 +45,7 @@ class Dialog(ModalScreen[T]):
     def __init__(self, title: str) -> None:
         super().__init__()
         self.heading = clean(title)
+        self._is_closing = False
 
     def compose(self) -> ComposeResult:
         """The box with title, content and hint."""
@@ -63,6 +65,13 @@ class Dialog(ModalScreen[T]):
     def hint(self, text: str) -> None:
         """Say something else in the line of keys."""
         self.query_one(".dialog--hint", Static).update(text)
+
+    def dismiss(self, result: T | None = None) -> AwaitComplete:
+        """Close with an answer; keys that come in the same read as the answer change nothing."""
+        if self._is_closing:
+            return AwaitComplete()
+        self._is_closing = True
+        return super().dismiss(result)
 
     def action_leave(self) -> None:
         """Close without an answer."""

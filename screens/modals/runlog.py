@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -14,7 +15,7 @@ from backend.core.show import duration
 from backend.core.values import seconds
 from screens.modals.confirm import Confirm
 from screens.modals.dialog import Dialog
-from screens.widgets.viewer import Part, Readable, TextView
+from screens.widgets.viewer import Part, TextView
 
 if TYPE_CHECKING:
     from backend.core.run import Report, StepState
@@ -26,6 +27,8 @@ MARKS = {
 }  # fmt: skip
 BAR = 30
 OUTPUT_SHOWN = 500
+TEXT_INDENT = 10
+TEXT_SHOWN = 2
 
 
 class RunLog(Dialog[None]):
@@ -49,6 +52,7 @@ class RunLog(Dialog[None]):
         super().__init__(title)
         self.text = TextView()
         self.over = False
+        self._whole: list[str] = []
 
     def content(self) -> ComposeResult:
         """Steps and messages."""
@@ -72,7 +76,9 @@ class RunLog(Dialog[None]):
         elapsed: float | None = None,
     ) -> None:
         """Show how the run stands now."""
-        self.text.show(list(_parts(report, progress, output, over, elapsed)), follow=True)
+        parts = list(_parts(report, progress, output, over, elapsed))
+        self._whole = [p.text for p in parts]
+        self.text.show([_shortened(p) for p in parts], follow=not over)
         if over and not self.over:
             self.over = True
             self.hint("it is over · y copies · Esc goes back")
@@ -85,8 +91,7 @@ class RunLog(Dialog[None]):
 
     def action_copy(self) -> None:
         """Copy the log."""
-        lines = [p.text for p in self.text.parts if isinstance(p, Part)]
-        self.app.copy_to_clipboard("\n".join(lines))
+        self.app.copy_to_clipboard("\n".join(self._whole))
 
     def _answered(self, yes: bool | None) -> None:
         if yes and not self.over:
@@ -96,7 +101,11 @@ class RunLog(Dialog[None]):
 
 def _parts(
     report: Report, progress: Progress | None, output: Sequence[str], over: bool, elapsed: float | None
-) -> Iterator[Readable]:
+) -> Iterator[Part]:
+    if over:
+        # First, since nobody should have to scroll to see how it ended.
+        yield from _outcome(report)
+        yield Part("")
     for step in report.steps:
         yield from _step(step)
         if step.status == "running" and progress:
@@ -105,11 +114,17 @@ def _parts(
         yield Part("")
     yield from (Part(f"· {line}") for line in report.notices)
     yield from (Part(line, "muted") for line in output[-OUTPUT_SHOWN:])
-    if over:
-        yield Part("")
-        yield from _outcome(report)
-    elif elapsed is not None:
+    if not over and elapsed is not None:
         yield Part(f"running for {duration(seconds(int(elapsed)))}", "muted")
+
+
+def _shortened(part: Part) -> Part:
+    """Long statements were read in the preview; here what became of them matters."""
+    lines = part.text.split("\n")
+    if part.indent != TEXT_INDENT or len(lines) <= TEXT_SHOWN:
+        return part
+    more = f"… {len(lines) - TEXT_SHOWN} more lines; y copies them all"
+    return replace(part, text="\n".join([*lines[:TEXT_SHOWN], more]))
 
 
 def _step(step: StepState) -> Iterator[Part]:
@@ -118,7 +133,7 @@ def _step(step: StepState) -> Iterator[Part]:
     first, _, rest = step.text.partition("\n")
     yield Part(f"{mark} {step.kind:<8}{clean(first)}{took}", style)
     if rest:
-        yield Part(rest, "muted", indent=10)
+        yield Part(rest, "muted", indent=TEXT_INDENT)
 
 
 def _outcome(report: Report) -> Iterator[Part]:

@@ -13,6 +13,7 @@ from screens.widgets.bar import Bar, Word, short, total_width
 from screens.widgets.cells import GLYPHS, STYLES
 
 OLD = 3
+SHORT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def _shorter(s: Situation) -> Iterator[Situation]:
     for less in ({"interval": 0.0}, {"version": ""}, {"trouble": ""}, {"role": ""}, {"database": ""}):
         s = replace(s, **less)
         yield s
+    # Of a long name the end tells more: port and database of a connection string.
+    yield s if len(s.target) <= SHORT else replace(s, target=f"…{s.target[1 - SHORT :]}")
 
 
 def _identity(s: Situation) -> list[Word]:
