@@ -12,6 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from backend.core.facts import Needs
 from tests.servers import Database
 
 Populate = Callable[[Database], AbstractContextManager["Samples"]]
@@ -19,11 +22,20 @@ Populate = Callable[[Database], AbstractContextManager["Samples"]]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Parameters by view and action; actions in `on_empty` are planned on an empty database instead."""
+    """Parameters by view and action; actions in `on_empty` are planned on an empty database instead.
+
+    `without` names the extensions that this server cannot have: what needs one is skipped.
+    """
 
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     actions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     on_empty: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+
+    def skip_without(self, needs: Needs) -> None:
+        """Skip a test whose subject needs an extension that this server cannot have."""
+        if lacking := self.without & set(needs.extensions):
+            pytest.skip(f"this server has no {', '.join(sorted(lacking))}")
 
 
 def populate_of(room: str) -> Populate:
