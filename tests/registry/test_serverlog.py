@@ -64,6 +64,9 @@ def test_no_reviewed_function_is_known_to_the_server_as_a_writing_one(server: Se
         "pg_blocking_pids",
         "pg_control_system",
         "pg_is_in_recovery",
+        "pg_relation_size",
+        "pg_sequence_last_value",
         "pg_stat_get_dead_tuples",
+        "pg_total_relation_size",
         "set_config",
     }
