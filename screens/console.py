@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
+from textual.timer import Timer
 
 from backend.core.declare import Health, Room, View, rooms, views
 from backend.core.errors import PgtuiError
@@ -101,6 +102,7 @@ class Console(Screen[None]):
         self.pane: RoomPane | None = None
         self._panes: dict[str, RoomPane] = {}
         self._begun = self._quitting = False
+        self._ticker: Timer | None = None
         self._healths: dict[str, dict[str, Health]] = {}
 
     def _desk(self, target: Target) -> Desk:
@@ -123,7 +125,7 @@ class Console(Screen[None]):
     def on_mount(self) -> None:
         """Connecting has begun; the first rows come while the first frame is painted."""
         self.show_room(self.rooms[0])
-        self.set_interval(1.0, self._tick)
+        self._ticker = self.set_interval(1.0, self._tick)
 
     def _open(self) -> None:
         self.desk.ask_password = self._ask_password
@@ -201,12 +203,22 @@ class Console(Screen[None]):
             self.set_timer(LATER, self._begin_in_earnest)
 
     def _tick(self) -> None:
-        """Once a second: only what is late costs anything."""
-        if self.pane and (self.pane.snapshot.error or not self.desk.facts or self.desk.poller.paused):
+        """Once a second while data is late: its age grows; while all is well nothing ticks."""
+        if self._is_late():
             self._say()
-            self.pane.table.tick()
+            if self.pane:
+                self.pane.table.tick()
+        elif self._ticker:
+            self._ticker.pause()
+
+    def _is_late(self) -> bool:
+        if self.pane is None:
+            return False
+        return bool(self.pane.snapshot.error or not self.desk.facts or self.desk.poller.paused)
 
     def _say(self) -> None:
+        if self._ticker and self._is_late():
+            self._ticker.resume()
         self.query_one(TargetHeader).show(situation(self.desk, self.pane), datetime.now(UTC))
         self._say_rooms()
         self._say_keys()

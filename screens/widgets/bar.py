@@ -46,6 +46,8 @@ class Bar(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        # Asking Textual for the style of each word is most of what painting a bar costs.
+        self._styles: dict[str, Style] = {}
         self._left: tuple[Word, ...] = ()
         self._right: tuple[Word, ...] = ()
 
@@ -58,7 +60,7 @@ class Bar(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The words."""
-        width, plain = self.size.width, self.rich_style
+        width, plain = self.size.width, self.styled("")
         left, right = list(self._left), list(self._right)
         while right and total_width(left) + total_width(right) >= width:
             right.pop(0)
@@ -85,9 +87,18 @@ class Bar(Widget):
 
     def styled(self, name: str) -> Style:
         """The style of that name in this bar."""
-        if not name:
-            return self.rich_style
-        return self.rich_style + self.get_component_rich_style(f"bar--{name}", partial=True)
+        style = self._styles.get(name)
+        if style is None:
+            style = self.rich_style
+            if name:
+                style += self.get_component_rich_style(f"bar--{name}", partial=True)
+            self._styles[name] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        """Forget the styles when the theme changes."""
+        super().notify_style_update()
+        self._styles.clear()
 
 
 def total_width(words: Sequence[Word]) -> int:

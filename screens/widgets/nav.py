@@ -65,7 +65,7 @@ class RoomNav(Bar):
             return super().render_line(y)
         words = self._tab(y, short=False) if y < len(self.tabs) else []
         return joined(
-            [(self.rich_style, ""), *((self.styled(w.style), w.text) for w in words)], self.size.width
+            [(self.styled(""), ""), *((self.styled(w.style), w.text) for w in words)], self.size.width
         )
 
     def _arrange(self) -> None:
