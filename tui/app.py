@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import select
 import signal
 import sys
 import traceback
@@ -46,7 +45,7 @@ class Options:
 
 
 class PgtuiApp(App[int]):
-    """The console's application: theme, settings, and the watch over the terminal."""
+    """The console's application: theme and settings."""
 
     TITLE = "pgtui"
     CSS_PATH: ClassVar[list[Path]] = list(themes.STYLE_SHEETS)  # type: ignore[assignment]
@@ -81,10 +80,9 @@ class PgtuiApp(App[int]):
         )
 
     def on_mount(self) -> None:
-        """Watch the terminal: it may vanish without a signal reaching us."""
+        """End by signals as by `q`; that the terminal has vanished, the driver tells."""
         self.set_timer(1.0, _collect_again)
         if not self.is_headless:
-            self.set_interval(0.5, self._watch_terminal)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit, 128 + number)
@@ -121,10 +119,6 @@ class PgtuiApp(App[int]):
         """Remember how the rooms were arranged."""
         self.settings.save()
 
-    def _watch_terminal(self) -> None:
-        if terminal_is_gone(0):
-            self.exit(129)
-
 
 def crash_report(error: Exception) -> str:
     """What to say of a defect: one sentence, and where the report lies."""
@@ -141,14 +135,6 @@ def _collect_again() -> None:
     """Leave what the start has made out of all later collections."""
     gc.freeze()
     gc.enable()
-
-
-def terminal_is_gone(descriptor: int) -> bool:
-    """Whether the terminal has hung up, also where SIGHUP is ignored; asking costs no read."""
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
-    return any(event & gone for _, event in poll.poll(0))
 
 
 def run(targets: Sequence[Target], options: Options) -> NoReturn:
