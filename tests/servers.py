@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -207,7 +208,8 @@ class Server:
         assert pid is not None, "the server does not run"
         children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
         for each in [pid, *map(int, children.split())]:
-            os.kill(each, number)
+            with contextlib.suppress(ProcessLookupError):  # a backend may end meanwhile
+                os.kill(each, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from backend.core.clean import clean
 from backend.core.declare import Health
 from backend.core.show import duration
 from screens.widgets.bar import Bar, Word, short, total_width
-from screens.widgets.cells import GLYPHS, STYLES
+from screens.widgets.cells import GLYPHS, STYLES, width_of
+from screens.widgets.states import whole
 
 OLD = 3
-SHORT = 20
+LONG, SHORT = 40, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,16 @@ def _shorter(s: Situation) -> Iterator[Situation]:
     for less in ({"interval": 0.0}, {"version": ""}, {"trouble": ""}, {"role": ""}, {"database": ""}):
         s = replace(s, **less)
         yield s
-    # Of a long name the end tells more: port and database of a connection string.
-    yield s if len(s.target) <= SHORT else replace(s, target=f"…{s.target[1 - SHORT :]}")
+    yield replace(s, target=_end(s.target, SHORT))
+
+
+def _end(name: str, width: int) -> str:
+    """Of a long name its end, which tells more: port and database of a connection string."""
+    return name if width_of(name) <= width else "…" + name[1 - width :]
 
 
 def _identity(s: Situation) -> list[Word]:
-    words = [Word(" "), Word(short(clean(s.target), 40), "strong")]
+    words = [Word(" "), Word(_end(clean(s.target), LONG), "strong")]
     if s.health is not Health.OK:
         words += [Word(" "), Word(GLYPHS[s.health], STYLES[s.health])]
     if s.database:
@@ -85,7 +90,7 @@ def _freshness(s: Situation, now: datetime, patience: float) -> list[Word]:
     if s.collected_at is None:
         words.append(Word("  no data yet", "muted"))
     elif age is not None and age > patience:
-        words.append(Word(f"  data {duration(now - s.collected_at).partition('.')[0]} old", "warning"))
+        words.append(Word(f"  data {whole(duration(now - s.collected_at))} old", "warning"))
     else:
         words.append(Word(f"  {s.collected_at.astimezone():%H:%M:%S}", "muted"))
     return [*words, Word(f"  every {s.interval:g} s ", "muted")] if s.interval else [*words, Word(" ")]

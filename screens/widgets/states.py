@@ -44,12 +44,12 @@ def banner(snapshot: Snapshot, shown: int, now: datetime) -> Saying | None:
         age = duration(now - snapshot.collected_at).replace("ms", " ms")
         said = clean(snapshot.error.message)
         return Saying(
-            Health.WARNING, f"no answer for {_whole(age)}: {said}; showing {moment(snapshot.collected_at)}"
+            Health.WARNING, f"no answer for {whole(age)}, showing {moment(snapshot.collected_at)}: {said}"
         )
     return Saying(Health.OK, clean(snapshot.note)) if snapshot.note else None
 
 
-def _whole(age: str) -> str:
+def whole(age: str) -> str:
     """The age without fractions of a second, which nobody reads."""
     return age.partition(".")[0] + "s" if "." in age else age
 

@@ -5,32 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.e2e.conftest import Open
+from tests.e2e.sessions import sleeper
 from tests.e2e.terminal import LONG, Terminal
 from tests.servers import Server, until
 
 ENTER, ESC = "\r", "\x1b"
 ALTERNATE_ON, ALTERNATE_OFF = b"\x1b[?1049h", b"\x1b[?1049l"
-
-
-@contextmanager
-def sleeper(server: Server, name: str = "sleeper") -> Iterator[int]:
-    """The process id of a session that runs one long statement."""
-    connection = psycopg.connect(server.dsn(application_name=name), autocommit=True)
-    pid = connection.info.backend_pid
-    try:
-        connection.pgconn.send_query(b"SELECT pg_sleep(600) AS nap")
-        yield pid
-    finally:
-        server.psql("SELECT pg_terminate_backend(%s)", params=[pid])
-        connection.close()
 
 
 def is_active(server: Server, pid: int) -> bool:

@@ -285,7 +285,7 @@ STATES: list[tuple[Callable[[], Any], str]] = [
     (lambda: snapshot([], at=None, missing="extension pgq is not installed"), "? extension pgq is not"),
     (lambda: snapshot([], at=None, error=Unreachable("no answer", hint="is it up?")), "✖ no answer"),
     (lambda: snapshot([], at=None, error=Unreachable("no answer", hint="is it up?")), "is it up?"),
-    (lambda: snapshot(rows(3), error=Unreachable("timed out")), "▲ no answer for 12s: timed out; showing "),
+    (lambda: snapshot(rows(3), error=Unreachable("timed out")), "▲ no answer for 12s, showing "),
     (lambda: snapshot(rows(3), error=Unreachable("timed out")), "SELECT 1002"),
     (lambda: snapshot(rows(3), note="slow: asked every 10 s"), "slow: asked every 10 s"),
 ]
