@@ -111,7 +111,7 @@ class ActivityPane(RoomPane):
 
     def on_resize(self, event: events.Resize) -> None:
         """Give up what there is no room for."""
-        self.query_one(Charts).display = event.size.width >= WIDE
+        _display(self.query_one(Charts), event.size.width >= WIDE)
         self._high = event.size.height >= HIGH
         self._watch_server()
         self.row_moved(self.table.cursor_row)
@@ -167,7 +167,7 @@ class ActivityPane(RoomPane):
     def row_moved(self, row: Any) -> None:
         """The statement of the row under the cursor, and what the table has no room for."""
         statement = self.query_one("#statement", Excerpt)
-        statement.display = self._high and self.table.text_column is not None
+        _display(statement, self._high and self.table.text_column is not None)
         statement.show(self.table.text_of(row), self.table.left_out(row))
 
     async def more_about(self, row: Any) -> Sequence[Readable]:
@@ -196,6 +196,12 @@ class ActivityPane(RoomPane):
         if self._lists_sessions:
             self.show_idle = not self.show_idle
             self._received(self.snapshot)
+
+
+def _display(widget: Widget, wanted: bool) -> None:
+    """Show or hide a widget; Textual lays the whole screen out again even when nothing changes."""
+    if widget.display is not wanted:
+        widget.display = wanted
 
 
 def _is_busy(row: Any, snapshot: Snapshot) -> bool:
