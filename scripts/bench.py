@@ -92,7 +92,7 @@ def headless(running: server.Server, console: Console, times: int) -> dict[str, 
         commands = {
             "psql": [psql, "-XAtqc", statement, dsn],
             "psycopg": [str(console.python), "-c", CONNECT_ALONE, dsn, statement],
-            "pgtui": [*pgtui, "--pid", str(pid), "--target", dsn],
+            "pgtui": [*pgtui, "--pid", str(pid), "--target", dsn, "--output", "json"],
         }
         return trials.headless(commands, console, times)
 

@@ -69,7 +69,7 @@ def steady(server: Server, consoles: Sequence[Console], seconds: float, idle: bo
     """Leave consoles alone for a while; all at once, so that they meet the same moments."""
     with contextlib.ExitStack() as stack:
         programs = {c.name: _opened(stack, server, c, c.idle if idle else c.rows) for c in consoles}
-        _watch(programs.values(), min(WARM, seconds))
+        _watch(programs.values(), min(WARM, seconds / 2))
         server.forget_costs()
         before = {name: (cpu_seconds(p.pid), p.bytes) for name, p in programs.items()}
         began = time.perf_counter()
