@@ -305,7 +305,8 @@ async def close(connection: Connection | None) -> None:
 def explain(error: psycopg.Error, what: str) -> PgtuiError:
     """A server's error as a sentence of ours with the server's words, its hint and SQLSTATE."""
     diag = error.diag
-    words = mask((diag.message_primary or str(error)).strip())
+    # pg_partman and mimeo raise an error again with its context, detail and hint in the message itself.
+    words = mask((diag.message_primary or str(error)).partition("\nCONTEXT: ")[0].strip())
     if (error.sqlstate or "").startswith("08") and diag.message_detail:
         # The reason why dblink could not connect; the sentence alone names none.
         words += f" ({' '.join(mask(diag.message_detail).split())})"

@@ -26,11 +26,12 @@ Statement = sql.Composable | LiteralString
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a step answered: rows as mappings, and how many rows it touched."""
+    """What a step answered: rows as mappings, and how many rows it touched; or why it failed."""
 
     rows: tuple[Mapping[str, Any], ...] = ()
     count: int = 0
     text: str = ""
+    error: str = ""
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -52,7 +53,8 @@ class Sql:
 
     `keys` names what a selection acts on; it belongs to the text but not to the shape, so that a selection
     that has shrunk since it was confirmed is still the same plan. `autocommit` statements (VACUUM, CALL)
-    stand alone by nature. `dbname` runs it in another database of the same server.
+    stand alone by nature. `dbname` runs it in another database of the same server. When a `lenient` one
+    fails the run goes on, and ends as failed after all other steps.
     """
 
     kind: ClassVar[str] = "sql"
@@ -65,6 +67,7 @@ class Sql:
     on: str | None = None
     undo: Step | None = None
     quiet_log: bool = False
+    lenient: bool = False
 
     @property
     def text(self) -> str:

@@ -222,6 +222,12 @@ class Run:
             await self._always()
         result = self.plan.result
         self.report.result = result(self._answers) if result else self._rows()
+        self._demand_success()
+
+    def _demand_success(self) -> None:
+        """Raise when a step failed that the others did not depend on."""
+        if failures := [a.error for a in self._answers if a.error]:
+            raise Failed(f"{len(failures)} of {len(self.plan.steps)} steps failed, first: {failures[0]}")
 
     def _rows(self) -> list[dict[str, Any]] | None:
         return [dict(r) for r in self._answers[-1].rows] if self._answers else None
@@ -268,6 +274,9 @@ class Run:
                 stop_if_cancelled(self)
                 self._answers.append(await self._one(number, step))
             except PgtuiError as e:
+                if _lenient(step, e):
+                    self._answers.append(Answer(error=e.message))
+                    continue
                 undone = await self._undo(number)
                 raise self._outcome(e, number, undone) from None
 
@@ -446,6 +455,11 @@ class Run:
 
 def _stopped(error: BaseException, bad: StepStatus) -> StepStatus:
     return "cancelled" if isinstance(error, (Interrupted, asyncio.CancelledError)) else bad
+
+
+def _lenient(step: Step, error: PgtuiError) -> bool:
+    """Whether the other steps can go on after this failure of one."""
+    return isinstance(step, Sql) and step.lenient and not isinstance(error, (Interrupted, Lost, Unreachable))
 
 
 def _recordable(param: Any, params: Mapping[str, Any]) -> bool:

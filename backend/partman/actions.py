@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from backend.partman import maintaining, configuring, retaining  # isort: skip
+
+__all__ = ["configuring", "maintaining", "retaining"]

@@ -16,6 +16,8 @@ OLDEST = (4, 7)
 READING = Needs()
 MANAGED = Needs(extensions={"pg_partman": OLDEST})
 ACTING = Needs(extensions={"pg_partman": OLDEST}, primary=True)
+# Partitions can be detached without pg_partman too.
+CHANGING = Needs(primary=True)
 
 
 def find(facts: Facts) -> Installed | None:

@@ -78,16 +78,18 @@ _ASKED = Query("{asked}")
 
 async def stray_rows(s: Session) -> list[Stray]:
     """The ranges of all rows in default partitions."""
-    found = [(f, d) for f in await partition_sets(s) if (d := f.default) and d.countable and f.at.control]
-    filled = await numbers(s, [count_of(d, 1) for _, d in found])
-    rows: list[Stray] = []
-    for of, default in found:
-        if filled.get(default.oid):
-            ranges = await ask(s, Range, _ASKED, asked=_question(of, default))
-            rows += [
-                Stray(of.at.parent, r.lower or "NULL", r.upper, r.rows, default.partition) for r in ranges
-            ]
-    return rows
+    found = [f for f in await partition_sets(s) if (d := f.default) and d.countable and f.at.control]
+    filled = await numbers(s, [count_of(f.default, 1) for f in found if f.default])
+    return [row for f in found if f.default and filled.get(f.default.oid) for row in await strays_of(s, f)]
+
+
+async def strays_of(s: Session, of: PartitionSet) -> list[Stray]:
+    """The ranges of the rows in one set's default partition."""
+    default = of.default
+    if default is None or not default.countable or of.at.control is None:
+        return []
+    ranges = await ask(s, Range, _ASKED, asked=_question(of, default))
+    return [Stray(of.at.parent, r.lower or "NULL", r.upper, r.rows, default.partition) for r in ranges]
 
 
 def _question(of: PartitionSet, default: Partition) -> sql.Composable:

@@ -94,6 +94,21 @@ def managed(database: Database) -> None:
     database.execute("INSERT INTO numbers SELECT n, 'x' FROM generate_series(1, 1500) n")
 
 
+def gap(database: Database) -> None:
+    """A managed set with a gap of two partitions."""
+    database.execute("CREATE TABLE gappy (id bigint NOT NULL PRIMARY KEY) PARTITION BY RANGE (id)")
+    create_parent(database, "public.gappy", "id", "10")
+    for start in (20, 30):
+        database.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(f"gappy_p{start}")))
+
+
+def stale(database: Database) -> None:
+    """What is left of a managed set whose table was dropped."""
+    database.execute("CREATE TABLE dropped (id bigint NOT NULL PRIMARY KEY) PARTITION BY RANGE (id)")
+    create_parent(database, "public.dropped", "id", "10")
+    database.execute("DROP TABLE dropped CASCADE")
+
+
 def everything(database: Database) -> None:
     """Managed sets beside one that is not."""
     managed(database)

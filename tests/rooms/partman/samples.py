@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.registry.samples import Samples
-from tests.rooms.partman.conftest import everything, has_partman, unmanaged
+from tests.rooms.partman.conftest import everything, gap, has_partman, stale, unmanaged
 from tests.servers import Database
 
 
@@ -15,8 +15,20 @@ def populate(database: Database) -> Iterator[Samples]:
     """Sets that pg_partman manages, where the server has it, and one that nobody does."""
     present = has_partman(database)
     (everything if present else unmanaged)(database)
+    if present:
+        gap(database)
+        stale(database)
     yield Samples(
         views={"partman.partitions": {"parent": "public.logs"}},
-        actions={},
+        actions={
+            "partman.maintain": {"all_sets": True},
+            "partman.fill_gaps": {"parent": "public.gappy"},
+            "partman.check_default": {},
+            "partman.reapply_privileges": {"parent": "public.events"},
+            "partman.configure": {"parent": "public.events", "premake": 7},
+            "partman.forget": {"parent": "public.dropped"},
+            "partman.apply_retention": {"parent": "public.old"},
+            "partman.detach": {"partition": "public.logs_a"},
+        },
         without=frozenset() if present else frozenset({"pg_partman"}),
     )
