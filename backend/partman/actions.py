@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from backend.partman import maintaining, configuring, retaining  # isort: skip
+from backend.partman import creating, maintaining, configuring, moving, retaining  # isort: skip
 
-__all__ = ["configuring", "maintaining", "retaining"]
+__all__ = ["configuring", "creating", "maintaining", "moving", "retaining"]

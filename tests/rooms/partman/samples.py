@@ -18,6 +18,9 @@ def populate(database: Database) -> Iterator[Samples]:
     if present:
         gap(database)
         stale(database)
+        database.execute("CREATE TABLE raw (at date NOT NULL) PARTITION BY RANGE (at)")
+        database.execute("CREATE TABLE flat (LIKE events)")
+        database.execute("INSERT INTO events VALUES (now() + interval '60 days')")
     yield Samples(
         views={"partman.partitions": {"parent": "public.logs"}},
         actions={
@@ -28,6 +31,9 @@ def populate(database: Database) -> Iterator[Samples]:
             "partman.configure": {"parent": "public.events", "premake": 7},
             "partman.forget": {"parent": "public.dropped"},
             "partman.apply_retention": {"parent": "public.old"},
+            "partman.create_parent": {"parent": "public.raw", "control": "at", "interval": "1 month"},
+            "partman.move_data": {"parent": "public.events"},
+            "partman.undo": {"parent": "public.events", "into": "public.flat"},
             "partman.detach": {"partition": "public.logs_a"},
         },
         without=frozenset() if present else frozenset({"pg_partman"}),
