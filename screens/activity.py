@@ -17,6 +17,7 @@ from textual.widget import Widget
 
 from backend.core.clean import clean
 from backend.core.declare import find_view
+from backend.core.errors import PgtuiError
 from backend.core.show import moment
 from backend.core.snapshot import Snapshot
 from screens.room import RoomPane
@@ -175,9 +176,12 @@ class ActivityPane(RoomPane):
         pid = getattr(row, "pid", None)
         if not pid:
             return ()
-        locks = await self.desk.ask(find_view("activity.session_locks"), pid=pid)
-        past = self._history.get((pid, getattr(row, "backend_start", None)), ())
-        return [*_locks(locks), *_past(list(past))]
+        past = _past(list(self._history.get((pid, getattr(row, "backend_start", None)), ())))
+        try:
+            locks = await self.desk.ask(find_view("activity.session_locks"), pid=pid)
+        except PgtuiError as e:
+            return [*past, Part(""), Part(e.message, "warning")]
+        return [*_locks(locks), *past]
 
     def footer_keys(self) -> Sequence[tuple[str, str]]:
         """Idle sessions are shown or hidden where there are some."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -34,6 +34,8 @@ from screens.widgets.nav import RoomNav, Tab
 HEALTH_EVERY = 30.0
 # Seconds after the first rows until the rest is begun: those rows are painted by then.
 LATER = 0.3
+# The list of rooms is left out on screens lower than this.
+LOW = 8
 
 
 # The first of them are what fits into 80 columns.
@@ -126,6 +128,10 @@ class Console(Screen[None]):
         """Connecting has begun; the first rows come while the first frame is painted."""
         self.show_room(self.rooms[0])
         self._ticker = self.set_interval(1.0, self._tick)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Rows come before the list of rooms."""
+        self.query_one(RoomNav).display = event.size.height >= LOW
 
     def _open(self) -> None:
         self.desk.ask_password = self._ask_password

@@ -28,7 +28,8 @@ LONG = "SELECT pg_sleep(600) AS x" + "".join(f", '[{n}]{ESC}[5m'" for n in range
 # All that the console itself says to a terminal; a sequence that data forges is none of these.
 OWN = re.compile(
     rf"{ESC}\[[0-9;:]*m|{ESC}\[\d+;\d+H|{ESC}\[\?[0-9;]+[hl]|{ESC}\[[0-9]*[ABCDJK]|{ESC}\[\?\d+\$p"
-    rf"|{ESC}\[[<>=?]\d*u|{ESC}\[\d* q|{ESC}\[>0?q|{ESC}\[c|{ESC}\[2?[23]?J?t?|{ESC}[78M=>]|{ESC}\(B|{ESC}\]22;[a-z-]+\x07"
+    rf"|{ESC}\[[<>=?]\d*u|{ESC}\[\d* q|{ESC}\[>0?q|{ESC}\[c|{ESC}\[2?[23]?J?t?|{ESC}[78M=>]|{ESC}\(B"
+    rf"|{ESC}\]22;[a-z-]+\x07"
 )
 UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 WIDE = "名前の役割"
