@@ -65,7 +65,7 @@ async def create_parent(
         raise Usage(f"--premake wants 1 to {MOST_PREMADE}, not {premake}")
     table = await find_table(s, parent, "--parent")
     of = await _partitioned(s, table, control, type)
-    column = await _column(s, table, control)
+    column = await column_of(s, table, control)
     made = await _ranges(s, table, column, (control, interval, premake, start))
     _demand_room(of, column, made)
     like = None if template is None else (await find_table(s, template, "--template")).plain
@@ -137,7 +137,8 @@ def _what_first(table: Table, control: str) -> str:
     return clean(text.as_string(None))
 
 
-async def _column(s: Session, table: Table, control: str) -> Column:
+async def column_of(s: Session, table: Table, control: str) -> Column:
+    """The column, refused where pg_partman could not partition by it."""
     found = await ask(s, Column, _COLUMN, table.oid, control)
     if not found:
         raise Refused(f"{clean(table.name)} has no column {clean(control)}")

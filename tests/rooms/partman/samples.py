@@ -32,6 +32,7 @@ def populate(database: Database) -> Iterator[Samples]:
             "partman.forget": {"parent": "public.dropped"},
             "partman.apply_retention": {"parent": "public.old"},
             "partman.create_parent": {"parent": "public.raw", "control": "at", "interval": "1 month"},
+            "partman.create_sub_parent": {"parent": "public.events", "control": "at", "interval": "1 hour"},
             "partman.move_data": {"parent": "public.events"},
             "partman.undo": {"parent": "public.events", "into": "public.flat"},
             "partman.detach": {"partition": "public.logs_a"},

@@ -176,3 +176,38 @@ async def test_a_set_is_taken_over_once_and_without_a_default_partition(
         await console.plan("partman.create_parent", parent="public.events", control="at", interval="1 day")
     with pytest.raises(Refused, match="has a default partition"):
         await console.plan("partman.create_parent", parent="public.logs", control="at", interval="1 day")
+
+
+async def test_partitions_partitions_again_and_says_what_is_lost(console: Console, partman: Database) -> None:
+    given = {"parent": "public.old", "control": "at", "interval": "12 hours", "premake": 1}
+    names = [p for p in partitions(partman, "old") if p != "old_default"]
+    before = state(partman)
+    plan = await console.plan("partman.create_sub_parent", **given)
+    assert (plan.danger, plan.subject) == (Danger.DESTROY, "public.old")
+    assert [r.partition for r in plan.rows] == [f"public.{n}" for n in names]
+    assert "are dropped with their rows" in plan.notes[0]
+    assert state(partman) == before
+    await console.done("partman.create_sub_parent", **given)
+    shown = await console.rows("partman.partitions", parent="public.old")
+    assert {p.partitioned for p in shown if not p.default} == {True}
+    parts = {r.parent: r.part_of for r in await console.rows("partman.sets")}
+    assert parts[f"public.{names[-1]}"] == "public.old"
+    with pytest.raises(Refused, match="are partitioned already"):
+        await console.plan("partman.create_sub_parent", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        ({"control": "nope"}, Refused, "has no column nope"),
+        ({"control": "t"}, Refused, "wants times or integers"),
+        ({"interval": "5"}, Usage, "has no unit"),
+        ({"parent": "public.logs"}, Refused, "pg_partman does not manage"),
+    ],
+)
+async def test_what_cannot_be_partitioned_again_is_refused(
+    console: Console, given: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    whole = {"parent": "public.events", "control": "at", "interval": "1 hour", **given}
+    with pytest.raises(error, match=sentence):
+        await console.plan("partman.create_sub_parent", **whole)
