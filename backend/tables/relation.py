@@ -67,22 +67,6 @@ SELECT c.oid::pg_catalog.int8 AS oid,
 """
 FIND = Query(Since(17, _FIND.replace("{may}", _MAINTAINS)), Since(14, _FIND.replace("{may}", _OWNS)))
 
-# The size, and whether the role that acts may: the server only warns a role without the right, and calls
-# VACUUM and ANALYZE done.
-_STATE: LiteralString = """\
-SELECT pg_catalog.pg_total_relation_size(c.oid)
-         + coalesce((SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8
-                       FROM pg_catalog.pg_partition_tree(c.oid) AS p
-                      WHERE p.relid <> c.oid), 0) AS bytes,
-       {may} AS may
-  FROM pg_catalog.pg_class AS c
-  JOIN pg_catalog.pg_namespace AS n
-    ON n.oid = c.relnamespace
-  LEFT JOIN pg_catalog.pg_index AS i
-    ON i.indexrelid = c.oid
- WHERE n.nspname = {schema}
-   AND c.relname = {name}"""
-
 TABLES = "rmp"
 INDEXES = "iI"
 
@@ -160,9 +144,28 @@ def _grant(facts: Facts, relation: Relation, user: sql.Identifier) -> sql.Compos
     return sql.SQL("GRANT MAINTAIN ON {} TO {}").format(table, user)
 
 
-def state(facts: Facts, relation: Relation) -> sql.Composed:
-    """The question for the size of a relation, and whether the acting role may maintain it."""
-    may = sql.SQL(_MAINTAINS if facts.major >= 17 else _OWNS)
-    return sql.SQL(_STATE).format(
-        may=may, schema=sql.Literal(relation.schema), name=sql.Literal(relation.name)
-    )
+def size(relation: Relation) -> sql.Composed:
+    """The question for its size, with its indexes and partitions."""
+    if relation.kind == "p":
+        return sql.SQL(
+            "SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8 AS bytes\n"
+            "  FROM pg_catalog.pg_partition_tree({}) AS p"
+        ).format(_literal(relation))
+    return sql.SQL("SELECT pg_catalog.pg_total_relation_size({}) AS bytes").format(_literal(relation))
+
+
+def may_vacuum(facts: Facts, relation: Relation) -> sql.Composed:
+    """The question whether the role that asks may vacuum and analyze a table."""
+    maintains = "\n         OR pg_catalog.has_table_privilege(c.oid, 'MAINTAIN')" if facts.major >= 17 else ""
+    return sql.SQL(
+        "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')\n"
+        "         OR (NOT c.relisshared AND pg_catalog.pg_has_role(d.datdba, 'USAGE')){} AS may\n"
+        "  FROM pg_catalog.pg_class AS c\n"
+        "  JOIN pg_catalog.pg_database AS d\n"
+        "    ON d.datname = pg_catalog.current_database()\n"
+        " WHERE c.oid = pg_catalog.to_regclass({})"
+    ).format(sql.SQL(maintains), sql.Literal(relation.quoted))
+
+
+def _literal(relation: Relation) -> sql.Composed:
+    return sql.SQL("{}::pg_catalog.regclass").format(sql.Literal(relation.quoted))

@@ -206,6 +206,16 @@ async def test_a_right_that_is_lost_meanwhile_fails_instead_of_doing_nothing(
     assert orders.execute("SELECT last_vacuum FROM pg_stat_user_tables") == [(None,)]
 
 
+async def test_a_plan_is_short_enough_to_be_read(console: Console, orders: Database) -> None:
+    plan = await console.plan("tables.reindex", index="orders_pkey")
+    name = f"{ODD}.orders_pkey"
+    assert [s.text for s in plan.steps] == [
+        f"SELECT pg_catalog.pg_total_relation_size('{name}'::pg_catalog.regclass) AS bytes;",
+        f'REINDEX INDEX CONCURRENTLY {ODD}."orders_pkey";',
+        f"SELECT pg_catalog.pg_total_relation_size('{name}'::pg_catalog.regclass) AS bytes;",
+    ]
+
+
 async def test_a_table_dropped_meanwhile_fails_with_a_sentence(console: Console, orders: Database) -> None:
     run = await console.start("tables.analyze", table="orders")
     orders.execute(f"DROP TABLE {ODD}.orders")
