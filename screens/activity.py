@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from screens.widgets.viewer import Grid, Part, Readable
 # Beside the table where both have room, else not at all: the statement is worth more than a curve.
 WIDE = 150
 HIGH = 16
+NONE = timedelta()
 HISTORY = 50
 # A point of a curve stands for this many seconds: 68 points are eleven minutes, and redrawing all curves
 # at every refresh would cost more than the table.
@@ -135,11 +136,14 @@ class ActivityPane(RoomPane):
             self._unwatch_server = feed.subscribe(charts.transactions, POINT)
 
     def prepared(self, snapshot: Snapshot) -> Snapshot:
-        """Sessions that do nothing are left out until they are asked for."""
-        if snapshot.view.name != "activity.sessions" or self.show_idle or not snapshot.rows:
+        """The worst and oldest first; sessions that do nothing are left out until they are asked for."""
+        if snapshot.view.name != "activity.sessions" or not snapshot.rows:
             return snapshot
-        busy = tuple(r for r in snapshot.rows if _is_busy(r, snapshot))
-        hidden = len(snapshot.rows) - len(busy)
+        rows = sorted(snapshot.rows, key=lambda row: _urgency(row, snapshot))
+        if self.show_idle:
+            return replace(snapshot, rows=tuple(rows))
+        busy = tuple(r for r in rows if _is_busy(r, snapshot))
+        hidden = len(rows) - len(busy)
         note = (
             f"{hidden} idle sessions and background processes are not shown; i shows them" if hidden else ""
         )
@@ -206,6 +210,13 @@ def _display(widget: Widget, wanted: bool) -> None:
     """Show or hide a widget; Textual lays the whole screen out again even when nothing changes."""
     if widget.display is not wanted:
         widget.display = wanted
+
+
+def _urgency(row: Any, snapshot: Snapshot) -> tuple[int, timedelta, timedelta, int]:
+    """Where a session stands: all ages grow alike, so that rows change places only when they change."""
+    health = snapshot.judgement.of(snapshot.view.key(row)).health
+    started, since = row.transaction_age or NONE, row.duration or NONE
+    return (-health.value, -started, -since, row.pid)
 
 
 def _is_busy(row: Any, snapshot: Snapshot) -> bool:

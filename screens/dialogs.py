@@ -93,7 +93,7 @@ async def pick_database(app: App[Any], facts: Facts) -> str | None:
 async def pick_sort(app: App[Any], table: ViewTable) -> None:
     """Sort by a column, numbers from the largest; the one that sorts already is turned round."""
     sort = table.sort
-    items = [Item("", "as the server gives them", key="unsorted")]
+    items = [Item("", "in the room's own order", key="unsorted")]
     for column in table.columns:
         arrow = ("▼" if sort.descending else "▲") if column.name == sort.column else ""
         items.append(Item(column.name, column.title, column.col.help, key=arrow))

@@ -34,7 +34,7 @@ def session(pid: int, **more: Any) -> SessionRow:
     given: dict[str, Any] = {
         "leader_pid": None, "database": "shop", "username": f"user{pid}", "application": "app",
         "client": "local", "backend_type": "client backend", "state": "active", "wait": None,
-        "transaction_age": timedelta(seconds=1), "duration": timedelta(seconds=pid % 100),
+        "transaction_age": timedelta(seconds=1), "duration": timedelta(seconds=100 - pid),
         "idle_in_transaction": None, "blocked_by": None, "xmin_age": None, "query_id": None,
         "backend_start": START, "query": f"SELECT {pid}",
     }  # fmt: skip
