@@ -30,8 +30,10 @@ from screens.widgets.footer import KeyFooter
 from screens.widgets.header import TargetHeader
 from screens.widgets.nav import RoomNav, Tab
 
-# How often rooms that nobody looks at are asked for their health.
-HEALTH_EVERY = 30.0
+# How often views that nobody looks at are asked for their health: once a minute, and those that are slow
+# to change less often. Twice a minute they were more statements than the view that is looked at.
+HEALTH_EVERY = 60.0
+UNSEEN = 12
 # Seconds after the first rows until the rest is begun: those rows are painted by then.
 LATER = 0.3
 # The list of rooms is left out on screens lower than this.
@@ -189,7 +191,7 @@ class Console(Screen[None]):
         for room in self.rooms:
             for view in views(room.name):
                 if view.judged and not any(p.required for p in view.params):
-                    self.desk.feed(view).subscribe(self._note_health, HEALTH_EVERY)
+                    self.desk.feed(view).subscribe(self._note_health, max(HEALTH_EVERY, UNSEEN * view.every))
 
     def _note_health(self, snapshot: Snapshot) -> None:
         of_room = self._healths.setdefault(snapshot.view.room, {})
