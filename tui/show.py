@@ -162,6 +162,14 @@ class Printer:
                 self._csv(answered)
             else:
                 self._held.append(answered)
+        self._compare(answers)
+
+    def _compare(self, answers: Sequence[Answered]) -> None:
+        """Say what differs between the databases of one target."""
+        rows = {a.database: a.snapshot.rows for a in answers if a.database and not a.error}
+        if self.view.across and len(rows) > 1:
+            for sentence in self.view.across(rows):
+                say(f"{answers[0].target}: {sentence}")
 
     def _csv(self, answered: Answered) -> None:
         head = [] if self._headed else [csv_head(self.view, self.with_database)]

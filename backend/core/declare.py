@@ -299,6 +299,7 @@ class View(Generic[R]):
     verdict: Callable[[R], Verdict | None] | None
     overall: Callable[[Sequence[R]], Verdict | None] | None
     checked: bool = True
+    across: Callable[[Mapping[str, Sequence[R]]], list[str]] | None = None
 
     @property
     def room(self) -> str:
@@ -477,14 +478,18 @@ def view(
     verdict: Callable[[Any], Verdict | None] | None = None,
     overall: Callable[[Sequence[Any]], Verdict | None] | None = None,
     checked: bool = True,
+    across: Callable[[Mapping[str, Sequence[Any]]], list[str]] | None = None,
 ) -> Callable[[ViewFunction[R]], ViewFunction[R]]:
     """Declare a view; `every` is its refresh interval in seconds, `empty` says what no rows mean.
 
     Not `checked`, its verdicts colour the rows and are no alarm: a failed run of last week stays red.
+    `across` gets the rows of each database of a target and says what differs between them.
     """
 
     def register(fn: ViewFunction[R]) -> ViewFunction[R]:
-        _registry.views[name] = View(name, fn, needs or Needs(), every, empty, verdict, overall, checked)
+        _registry.views[name] = View(
+            name, fn, needs or Needs(), every, empty, verdict, overall, checked, across
+        )
         return fn
 
     return register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -237,3 +238,17 @@ def verdict(row: Extension) -> Verdict | None:
             Health.WARNING, f"shared_preload_libraries lacks {PRELOADED[row.name]}, which it works with"
         )
     return None
+
+
+def differing(databases: Mapping[str, Sequence[Extension]]) -> list[str]:
+    """A sentence for each extension that is not of the same version in all databases that have it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for database, rows in databases.items():
+        for row in rows:
+            found.setdefault(row.name, {}).setdefault(row.version, []).append(database)
+    return [
+        f"extension {name} differs: "
+        + "; ".join(f"{version} in {', '.join(where)}" for version, where in sorted(versions.items()))
+        for name, versions in sorted(found.items())
+        if len(versions) > 1
+    ]

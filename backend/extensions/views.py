@@ -11,7 +11,8 @@ from backend.extensions import versions as files
 from backend.extensions.names import demand_name
 
 
-@view("extensions.installed", every=60, verdict=inside.verdict, empty="no extension is installed")
+@view("extensions.installed", every=60, verdict=inside.verdict, across=inside.differing,
+      empty="no extension is installed")  # fmt: skip
 async def installed(s: Session) -> list[inside.Extension]:
     """What is installed here: versions, what it needs, who uses it, and whether it is loaded."""
     return [found.told() for found in await s.fetch(inside.Found, inside.INSTALLED)]
