@@ -14,6 +14,7 @@ from backend.core.errors import Missing
 from backend.jobmon.api import dblink_statements, install_statements
 from backend.jobmon.api.connection import connection_statement
 from backend.lab.cluster import SUPERUSER, PrivateCluster, free_port
+from backend.lab.partitions import make_partitions
 from backend.lab.parts import Part, status_of
 from backend.lab.place import Place
 from backend.lab.servers import Installation, find_installations, preferred
@@ -155,6 +156,8 @@ def _fill(cluster: PrivateCluster) -> None:
         if not _exists(connection, "SELECT FROM pg_class WHERE oid = to_regclass(%s)", "public.events"):
             for table in SHOP:
                 connection.execute(table)
+        if not _exists(connection, "SELECT FROM pg_class WHERE oid = to_regclass(%s)", "public.visits"):
+            make_partitions(connection)
         for statement in _logging():
             connection.execute(statement)
 
