@@ -91,8 +91,8 @@ class Terminal:
             self.until(lambda: words.search(self.text))
 
     def wait_until_gone(self, words: str) -> None:
-        """Read until these words are no longer on the screen."""
-        self.until(lambda: words not in self.text)
+        """Read until these words are no longer on the screen, and nothing more is painted just now."""
+        self.until(lambda: words not in self.text and not self.read(0.2) and words not in self.text)
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the size of the window."""

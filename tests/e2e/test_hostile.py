@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ KANJI = "SELECT '漢字', pg_sleep(600)"
 
 def forged(raw: bytearray) -> str:
     """What the stream holds that the console has no reason to send."""
-    text = raw.decode("utf-8")
+    text = codecs.getincrementaldecoder("utf-8")().decode(bytes(raw))  # the last character may still come
     rest = OWN.sub("", text)
     odd = (i for i, c in enumerate(rest) if c not in "\r\n" and unicodedata.category(c) in UNSAFE)
     return " ".join(repr(rest[max(i - 4, 0) : i + 20]) for i in odd)

@@ -83,5 +83,5 @@ async def test_a_standby_cannot_finish_it(
     primary = own_cluster()
     prepare(crowd_on(primary.dsn()), "g")
     standby = await look(own_cluster.standby(primary).dsn())
-    with pytest.raises(Missing, match="this is a standby"):
+    with pytest.raises(Refused, match="this is a standby"):
         await plan(standby, "activity.commit_prepared", gid="g")
