@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -31,6 +31,8 @@ from tui.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from textual.notifications import SeverityLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,17 @@ class PgtuiApp(App[int]):
             self._driver.leaving = True
         super().exit(result, return_code)
 
-    def notify(self, message: str, **options: Any) -> None:
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
         """Say something in passing; whatever it quotes is shown literally."""
-        super().notify(clean_lines(message), **options | {"markup": False})
+        super().notify(clean_lines(message), title=title, severity=severity, timeout=timeout, markup=False)
 
     def _handle_exception(self, error: Exception) -> None:
         """A defect of pgtui ends it with a report to copy; the traceback itself is for `--debug`."""
@@ -114,6 +124,13 @@ class PgtuiApp(App[int]):
         else:
             self.crash = error
             self.exit(1)
+
+    async def _shutdown(self) -> None:
+        """Ask the server nothing more before the widgets go, which would take the answers."""
+        for screen in self.screen_stack:
+            if isinstance(screen, Console):
+                await screen.desk.close()
+        await super()._shutdown()
 
     async def on_unmount(self) -> None:
         """Remember how the rooms were arranged."""

@@ -126,6 +126,8 @@ def act_command(name: str) -> Any:
     from tui.explain import action_epilog
 
     action = declare.find_action(name)
+    named = {p.name for p in action.params}
+    waits = "lock_wait" in named
 
     def body(ctx: typer.Context, **given: Any) -> int:
         from tui.act import Consent, act
@@ -135,12 +137,13 @@ def act_command(name: str) -> Any:
             yes=given["yes"],
             words=tuple(given["confirm"] or ()),
             expect=_last("--expect", given["expect"]),
-            lock_wait=_lock_wait(_last("--lock-wait", given["lock_wait"])),
+            lock_wait=_lock_wait(None if waits else _last("--lock-wait", given["lock_wait"])),
         )
         return act(action, read(action.params, given), options_of(ctx), consent)
 
-    own = inspect.signature(_act_options, eval_str=True).parameters.values()
-    parameters = [*option_parameters(action.params), *own]
+    # An action may wait for locks in a way of its own, such as row by row.
+    own = inspect.signature(_act_options, eval_str=True).parameters.items()
+    parameters = [*option_parameters(action.params), *(p for name, p in own if name not in named)]
     text = "\n\n".join(t for t in (action.doc, action.details) if t)
     return make_command(name, parameters, body, help=text, epilog=action_epilog(action))
 

@@ -42,11 +42,10 @@ class TargetHeader(Bar):
     def show(self, situation: Situation, now: datetime) -> None:
         """Show the situation; repaints only when a word of it changed."""
         self._shown = situation, now
-        for s in _shorter(situation):
-            left, right = _identity(s), _freshness(s, now, max(OLD, 2 * situation.interval + 1))
-            if total_width(left) + total_width(right) < self.size.width:
-                break
-        self.say(left, right)
+        old = max(OLD, 2 * situation.interval + 1)
+        tries = [(_identity(s), _freshness(s, now, old)) for s in _shorter(situation)]
+        fits = (t for t in tries if total_width(t[0]) + total_width(t[1]) < self.size.width)
+        self.say(*next(fits, tries[-1]))
 
     def on_resize(self) -> None:
         """Fit the words again."""
