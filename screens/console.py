@@ -22,7 +22,9 @@ from backend.core.facts import Facts
 from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory, Target
 from screens.desk import Desk
+from screens.keys import CLICKS, FOOTER
 from screens.memory import Memory
+from screens.passwords import Passwords
 from screens.room import RoomPane, pane_for, worst
 from screens.situation import situation
 from screens.widgets.bar import Bar
@@ -38,27 +40,6 @@ UNSEEN = 12
 LATER = 0.3
 # The list of rooms is left out on screens lower than this.
 LOW = 8
-
-
-# The first of them are what fits into 80 columns.
-KEYS = (
-    ("?", "help"),
-    ("a", "actions"),
-    ("Enter", "details"),
-    ("/", "filter"),
-    ("s", "sort"),
-    ("Tab", "next view"),
-    (":", "go to"),
-    ("q", "quit"),
-    ("g", "rooms"),
-    ("space", "pause"),
-    ("S", "SQL"),
-    ("!", "psql"),
-    ("R", "runs"),
-    ("t", "target"),
-    ("d", "database"),
-)
-CLICKS = {"Enter": "enter", "Tab": "tab", "Esc": "escape"}
 
 
 class Console(Screen[None]):
@@ -102,6 +83,7 @@ class Console(Screen[None]):
         self.timeout = timeout
         self.rooms = rooms()
         self._make_desk = make_desk
+        self._passwords = Passwords(self._ask_password)
         self.desk = self._desk(target)
         self.pane: RoomPane | None = None
         self._panes: dict[str, RoomPane] = {}
@@ -136,7 +118,8 @@ class Console(Screen[None]):
         self.query_one(RoomNav).display = event.size.height >= LOW
 
     def _open(self) -> None:
-        self.desk.ask_password = self._ask_password
+        self._passwords.begin(self.desk.target.name)
+        self.desk.ask_password = self._passwords.ask
         self.desk.open()
 
     async def _ask_password(self, prompt: str) -> str | None:
@@ -146,8 +129,9 @@ class Console(Screen[None]):
 
     def _begin_in_earnest(self) -> None:
         """What can wait until the first rows are there: the other rooms' health, and earlier runs."""
-        self._watch_health()
-        self._tell_unfinished()
+        if self.desk.is_open:  # another target may be on its way
+            self._watch_health()
+            self._tell_unfinished()
 
     # -- rooms -----------------------------------------------------------------------------------
 
@@ -239,7 +223,7 @@ class Console(Screen[None]):
         own = list(self.pane.keys) if self.pane else []
         taken = {key for key, _ in own}
         self.query_one(KeyFooter).show(
-            [*own, *(k for k in KEYS if k[0] not in taken)], self.pane.note if self.pane else ""
+            [*own, *(k for k in FOOTER if k[0] not in taken)], self.pane.note if self.pane else ""
         )
 
     def _say_rooms(self) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from textual.app import App
 
 from backend.core.clean import clean
-from backend.core.declare import Room, View, actions
+from backend.core.declare import Ask, Room, View, actions, params_of
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
 from backend.core.target import Inventory
 from screens import acting, shell
 from screens.desk import Desk, target_words
+from screens.keys import HELP
 from screens.memory import Memory
 from screens.modals.confirm import Confirm
 from screens.modals.form import Form
@@ -29,40 +30,15 @@ from screens.widgets.viewer import Part, Readable
 if TYPE_CHECKING:
     from screens.console import Console
 
-KEYS = (
-    ("1-9 0", "open the first ten rooms"),
-    ("g", "list all rooms"),
-    (": ctrl+p", "palette: rooms, views, targets, actions"),
-    ("Tab ]  [", "next view, previous view"),
-    ("/", "filter: text  !text  column>value  column~regex"),
-    ("s  o", "sort by a column, in the other direction"),
-    ("Enter", "the row in full"),
-    ("a", "actions on the row, or on the marked rows"),
-    ("m", "mark the row; actions then take all marked rows"),
-    ("w F6", "the room's other table"),
-    ("space", "pause"),
-    ("r", "refresh now, also while paused"),
-    ("+ -", "longer or shorter interval"),
-    ("y  e", "copy the row, export the table as CSV"),
-    ("S", "the SQL behind the view"),
-    ("R", "runs, and what an earlier pgtui left unfinished"),
-    ("t  d  T", "another target, another database, another theme"),
-    ("!", "psql on this target"),
-    ("Esc", "back: closes a dialog, takes away marks, then the filter"),
-    ("q ctrl+c", "quit"),
-)
+
+async def _wanted(session: object, password: Annotated[str, Ask("Password", secret=True)]) -> None:
+    """What the form for a password asks."""
 
 
 async def ask_password(app: App[Any], prompt: str) -> str | None:
     """The password, asked once and kept in memory only; None when the user gives up."""
-    from typing import Annotated
-
-    from backend.core.declare import Ask, params_of
-
-    async def wanted(session: object, password: Annotated[str, Ask("Password", secret=True)]) -> None: ...
-
     answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-    form = Form(prompt, params_of(wanted))
+    form = Form(prompt, params_of(_wanted))
     app.push_screen(form, lambda values: answer.set_result((values or {}).get("password")))
     return await answer
 
@@ -249,7 +225,7 @@ def show_source(app: App[Any], desk: Desk, view: View[Any]) -> None:
 
 def show_help(app: App[Any], pane: RoomPane) -> None:
     """Keys, views and columns of the room."""
-    keys = [*KEYS, *pane.own_keys()]
+    keys = [*HELP, *pane.own_keys()]
     app.push_screen(HelpDialog(pane.room.title, doc=pane.room.doc, keys=keys, views=pane.views))
 
 

@@ -226,6 +226,7 @@ class Poller:
     _next_pulse: float = 0.0
     _facts: Facts | None = None
     _loop: asyncio.Task[None] | None = None
+    _is_over: bool = False
 
     def feed(self, view: View[Any], **params: Any) -> Feed:
         """The feed of a view with these parameters; the same one for everybody who asks."""
@@ -240,6 +241,8 @@ class Poller:
 
     async def stop(self) -> None:
         """End, together with what is being collected."""
+        # `wait_for` of Python 3.11 swallows a cancellation that comes together with what it waits for.
+        self._is_over = True
         tasks = [*self._tasks, *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
@@ -264,7 +267,7 @@ class Poller:
         return [f for f in self._feeds.values() if f.watched]
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_over:
             self._wakeup.clear()
             self.tick()
             with contextlib.suppress(asyncio.TimeoutError):
