@@ -20,8 +20,11 @@ async def psql(app: App[Any], desk: Desk, *, read_only: bool) -> None:
     environment = dict(os.environ)
     if password := given.pop("password", None):
         environment["PGPASSWORD"] = str(password)
+    given.pop("sslpassword", None)  # libpq takes it by no other way than the arguments; psql asks for it
     if read_only:
-        environment["PGOPTIONS"] = "-c default_transaction_read_only=on"
+        # As a parameter: options of the connection string would win over the environment's.
+        options = given.get("options") or environment.get("PGOPTIONS", "")
+        given["options"] = f"{options} -c default_transaction_read_only=on".strip()
     conninfo = make_conninfo("", **{k: v for k, v in given.items() if v is not None})
     with app.suspend():
         try:

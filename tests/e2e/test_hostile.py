@@ -75,8 +75,8 @@ def test_forged_sequences_are_shown_and_never_sent(
     terminal = pgtui(server.dsn(DATABASE), columns=160, lines=50)
     for pid in hostile.values():
         terminal.wait_for(str(pid))
-    for pid in hostile.values():
-        _look_closely(terminal, pid)
+    for odd in ("name", "query", "bytes"):
+        _look_closely(terminal, hostile[odd])
     terminal.send("d")
     terminal.wait_for("Databases")
     terminal.wait_for("type to narrow down")
