@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from backend.core.declare import View
-from backend.core.errors import PgtuiError, Unreachable
+from backend.core.errors import Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
 from backend.core.judge import Key, judge
 from backend.core.snapshot import Snapshot
@@ -128,8 +128,12 @@ class Feed:
         except PgtuiError as e:
             self._failures += 1
             snapshot = replace(self.snapshot, error=e)
-        except Exception:
+        except Exception as bug:
             self.due = math.inf  # a bug shows itself once, not a hundred times a second
+            broken = Failed(
+                f"{self.view.name} is broken: {type(bug).__name__}", hint="this is a defect of pgtui"
+            )
+            self._tell(replace(self.snapshot, error=broken))
             raise
         finally:
             self.began = None

@@ -304,6 +304,7 @@ async def test_a_bug_in_a_view_shows_itself_once() -> None:
     for _ in range(5):
         await it.step(2)
     assert [type(e) for e in told] == [ZeroDivisionError]
+    assert it.feed.snapshot.error and "test.broken is broken" in it.feed.snapshot.error.message
 
 
 async def test_new_facts_are_told_also_when_a_reconnect_brought_them() -> None:
