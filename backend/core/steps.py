@@ -150,7 +150,7 @@ async def _hushed(connection: Connection) -> AsyncIterator[None]:
     finally:
         with contextlib.suppress(psycopg.Error):
             for name in _QUIET:
-                await connection.execute(f"RESET {name}".encode(), prepare=False)
+                await connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)), prepare=False)
 
 
 async def _execute(connection: Connection, statement: sql.Composable, *, inline: bool = False) -> Answer:
