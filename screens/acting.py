@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from textual.app import App
 
 from backend.core.clean import clean
-from backend.core.declare import Action, Param, Room, View, actions, find_view
+from backend.core.declare import Action, Room, View
 from backend.core.errors import PgtuiError
+from backend.core.params import Param
+from backend.core.registry import actions, find_view
 from screens.desk import Desk, command_line
 from screens.modals.form import Form
 from screens.modals.picker import Picker

@@ -16,8 +16,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from backend.core.clean import clean
-from backend.core.declare import find_view
 from backend.core.errors import PgtuiError
+from backend.core.registry import find_view
 from backend.core.show import moment
 from backend.core.snapshot import Snapshot
 from screens.room import RoomPane

@@ -16,9 +16,10 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backend.core.declare import Health, Room, View, rooms, views
+from backend.core.declare import Health, Room, View
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
+from backend.core.registry import rooms, views
 from backend.core.snapshot import Snapshot
 from backend.core.target import Inventory, Target
 from screens.desk import Desk

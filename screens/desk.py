@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backend.core.declare import Action, Param
+from backend.core.declare import Action
 from backend.core.errors import Refused
+from backend.core.params import Param
 from backend.core.poller import Feed, Poller
 from backend.core.target import Inventory, Target
 

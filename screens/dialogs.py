@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from textual.app import App
 
 from backend.core.clean import clean
-from backend.core.declare import Ask, Room, View, actions, params_of
+from backend.core.declare import Ask, Room, View
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
+from backend.core.params import params_of
+from backend.core.registry import actions
 from backend.core.target import Inventory
 from screens import acting, shell
 from screens.desk import Desk, target_words
@@ -113,7 +115,7 @@ async def palette(console: Console) -> None:
 
 
 def _palette_items(console: Console) -> list[Item]:
-    from backend.core.declare import views
+    from backend.core.registry import views
 
     items = [Item(("room", r), r.title, r.doc, key="room") for r in console.rooms]
     items += [Item(("view", v.name), v.name, v.doc, key="view") for r in console.rooms for v in views(r.name)
@@ -159,8 +161,8 @@ def _standing(run: Any) -> str:
 
 async def unfinished(app: App[Any], desk: Desk) -> None:
     """Tell what an earlier pgtui left unfinished, and offer to plan it anew or to forget it."""
-    from backend.core.declare import find_action
     from backend.core.journal import Journal
+    from backend.core.registry import find_action
 
     journal = Journal()
     for entry in journal.unfinished():

@@ -9,7 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widget import Widget
 
-from backend.core.declare import find_view
+from backend.core.registry import find_view
 from backend.core.snapshot import Snapshot
 from screens.below import Below
 from screens.room import RoomPane

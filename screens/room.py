@@ -20,8 +20,9 @@ from textual.message import Message
 from textual.widget import Widget
 
 from backend.core.clean import clean
-from backend.core.declare import Action, Health, Room, View, views
+from backend.core.declare import Action, Health, Room, View
 from backend.core.errors import Usage
+from backend.core.registry import views
 from backend.core.snapshot import Snapshot
 from backend.core.where import EVERYTHING, parse
 from screens.desk import Desk

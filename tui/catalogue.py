@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.core.declare import Action, Param, View, actions, room, views
+from backend.core.declare import Action, View
 from backend.core.errors import unknown
+from backend.core.params import Param
+from backend.core.registry import actions, room, views
 from backend.core.report import csv_line, line
 from backend.core.values import Interval
 from tui.options import FORMATS, Options

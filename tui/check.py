@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.core.clean import clean_lines
-from backend.core.declare import Health, Verdict, View, find_view, room, views
+from backend.core.declare import Health, Verdict, View
 from backend.core.errors import PgtuiError, Unreachable, Usage
 from backend.core.judge import perfdata
 from backend.core.monitoring import Checked, nagios, openmetrics, worst, worst_first
 from backend.core.poller import Feed, Poller
+from backend.core.registry import find_view, room, views
 from backend.core.report import Answered, csv_line, line
 from backend.core.session import Session
 from backend.core.target import Target

@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from backend.core.declare import parse_bool
 from backend.core.errors import Usage
+from backend.core.params import parse_bool
 from tui.common import common_signature
 from tui.options import Options
 

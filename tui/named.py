@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.core import declare
+from backend.core import registry
 from backend.core.errors import PgtuiError, Usage
 from backend.core.values import Interval
 from tui.command import Group, make_command, options_of
@@ -43,7 +43,7 @@ class Actions(Named):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The actions while completing; help refers to `pgtui actions`, which imports every room."""
-        return [a.name for a in declare.actions()] if ctx.resilient_parsing else []
+        return [a.name for a in registry.actions()] if ctx.resilient_parsing else []
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command that runs one action."""
@@ -62,7 +62,7 @@ def _quietly(ctx: Any, make: Any, name: str) -> Any:
 
 def view_names() -> list[str]:
     """Every view's name."""
-    return [v.name for v in declare.views()]
+    return [v.name for v in registry.views()]
 
 
 def _show_options(
@@ -83,7 +83,7 @@ def show_command(name: str) -> Any:
     """The command that shows a view: its parameters are the options."""
     from tui.explain import view_epilog
 
-    view = declare.find_view(name)
+    view = registry.find_view(name)
 
     def body(ctx: typer.Context, **given: Any) -> int:
         from tui.show import show
@@ -125,7 +125,7 @@ def act_command(name: str) -> Any:
     """The command that runs an action: its parameters are the options."""
     from tui.explain import action_epilog
 
-    action = declare.find_action(name)
+    action = registry.find_action(name)
     named = {p.name for p in action.params}
     waits = "lock_wait" in named
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.core.declare import Param
 from backend.core.errors import Usage
+from backend.core.params import Param
 
 PREFIX = "param_"
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from backend.core import declare
+from backend.core import registry
 from backend.core.errors import Usage
 from tui.command import Command, Group, options_of
 from tui.common import target_names
@@ -46,7 +46,7 @@ class Root(Group):
 
 def complete_check(incomplete: str) -> list[str]:
     """The names of views that have a verdict."""
-    return [v.name for v in declare.views() if v.judged and v.name.startswith(incomplete)]
+    return [v.name for v in registry.views() if v.judged and v.name.startswith(incomplete)]
 
 
 app = typer.Typer(

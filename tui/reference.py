@@ -6,8 +6,10 @@ import html
 from collections.abc import Iterator
 from typing import Any
 
-from backend.core.declare import Action, Column, Param, Room, View, actions, rooms, views
+from backend.core.declare import Action, Column, Room, View
 from backend.core.judge import unit_of
+from backend.core.params import Param
+from backend.core.registry import actions, rooms, views
 from backend.core.show import duration
 from tui.explain import command_example, danger_of, needs_of
 from tui.params import metavar

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.core.declare import View, complete
+from backend.core.declare import View
 from backend.core.errors import Missing, PgtuiError
+from backend.core.params import complete
 from backend.core.poller import Feed, Poller
 from backend.core.report import Answered, csv_head, csv_line, csv_rows, line, show_object
 from backend.core.snapshot import Snapshot

@@ -1,4 +1,4 @@
-"""Declaring rooms, views and actions, and finding them again.
+"""Declaring rooms, views and actions: the words that a room is written in.
 
 A view is an async function that returns typed rows; an action is an async function that returns a
 plan. What is said here once (titles, formats, thresholds, labels, danger) is what every screen,
@@ -7,25 +7,21 @@ command, check and reference page shows.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import math
-import pkgutil
-import re
-import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from datetime import timedelta
 from enum import IntEnum
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from backend.core.errors import Usage, unknown
 from backend.core.facts import Needs
-from backend.core.values import Interval, Size
+from backend.core.hints import unannotated, without_none
+from backend.core.params import Ask as Ask
+from backend.core.params import Param, complete, params_of
+from backend.core.values import Size
 
 if TYPE_CHECKING:
     from backend.core.plan import Plan
@@ -128,147 +124,8 @@ class Column:
         return bool(value <= limit if self.col.low else value >= limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a parameter says about itself: its label, and where its choices come from.
-
-    `choices` is `room.view.column`; the parameter then offers that column's values. A `secret` never
-    arrives as an option's value and is masked wherever it would be shown. `lines` asks for a text of
-    several lines. `fill` off keeps a selected row from filling it: a filter beside the key.
-    """
-
-    label: str
-    _: KW_ONLY
-    help: str = ""
-    choices: str | None = None
-    secret: bool = False
-    lines: bool = False
-    fill: bool = True
-
-
-class _Required:
-    def __repr__(self) -> str:
-        return "REQUIRED"
-
-
-REQUIRED: Any = _Required()
-
 # The name of the view that the present task asks.
 asking: ContextVar[str] = ContextVar("asking", default="")
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """One parameter of a view or an action."""
-
-    name: str
-    type: type
-    optional: bool
-    many: bool
-    words: tuple[str, ...]
-    default: Any
-    ask: Ask
-
-    @property
-    def option(self) -> str:
-        """The parameter's command-line option."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def required(self) -> bool:
-        """Whether it must be given."""
-        return self.default is REQUIRED
-
-    def parse(self, text: str) -> Any:
-        """The value written as text, or a usage error that names the option."""
-        try:
-            return self._convert(text)
-        except (ValueError, OverflowError):
-            raise Usage(f"{self.option} wants {self._wanted}, not {text!r}") from None
-        except Usage as e:
-            raise Usage(f"{self.option}: {e.message}", hint=e.hint) from None
-
-    def parse_each(self, text: str) -> list[Any]:
-        """The values that one mention of a repeatable option stands for; text is one value as it is."""
-        if self.type is str and not self.words:
-            return [text]
-        values: list[Any] = self.parse(text)
-        return values
-
-    def _convert(self, text: str) -> Any:
-        if self.many:
-            return [self._scalar(part) for part in _words(text)]
-        return self._scalar(text)
-
-    def _scalar(self, text: str) -> Any:
-        if self.words:
-            return self._word(text)
-        if self.type is bool:
-            return parse_bool(text)
-        if issubclass(self.type, (Interval, Size)):
-            return self.type.parse(text)
-        return _MAKERS[self.type](text)
-
-    def _word(self, text: str) -> str:
-        if text not in self.words:
-            raise Usage(f"{text!r} is not one of {', '.join(self.words)}")
-        return text
-
-    @property
-    def _wanted(self) -> str:
-        names = {int: "a whole number", float: "a number", bool: "true or false"}
-        return names.get(self.type, f"a {self.type.__name__.lower()}")
-
-    def text(self, value: Any) -> str:
-        """The value as it would be written on the command line; `parse` gives it back."""
-        if isinstance(value, list):
-            return ",".join(_word(str(v)) for v in value)
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        return str(value)
-
-
-_WORD = re.compile(r'"((?:[^"]|"")*)"|([^,\s"]+)')
-
-
-def _words(text: str) -> list[str]:
-    """The words of a list: separated by commas or blanks, in double quotes where they hold such."""
-    found = [m[1].replace('""', '"') if m[1] is not None else m[2] for m in _WORD.finditer(text)]
-    if _WORD.sub("", text).strip(", \t\n\r"):
-        raise Usage(f"{text!r} is not a list", hint='separate with commas; write "a b" in double quotes')
-    return found
-
-
-def _word(text: str) -> str:
-    return text if _WORD.fullmatch(text) and text[0] != '"' else '"' + text.replace('"', '""') + '"'
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-_MAKERS: Mapping[type, Callable[[str], Any]] = {str: str, int: int, float: _finite}
-
-
-def parse_bool(text: str) -> bool:
-    """The truth value of a word, as PostgreSQL reads it."""
-    words = {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "off": False,
-        "0": False,
-    }
-    try:
-        return words[text.strip().lower()]
-    except KeyError:
-        raise ValueError(text) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,19 +247,6 @@ class Action:
         return complete(f"action {self.name}", self.params, given)
 
 
-def complete(what: str, params: Sequence[Param], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given values completed with defaults; unknown and missing ones are usage errors."""
-    known = {p.name: p for p in params}
-    for name in given:
-        if name not in known:
-            raise unknown(f"parameter of {what}", name, known)
-    absent = [p.option for p in params if p.required and given.get(p.name) is None]
-    if absent:
-        raise Usage(f"{what} needs {' and '.join(absent)}")
-    values = {p.name: p.default for p in params if not p.required}
-    return values | {k: v for k, v in given.items() if v is not None}
-
-
 def first_line(fn: Callable[..., Any]) -> str:
     """The first line of a docstring."""
     return inspect.cleandoc(fn.__doc__ or "").partition("\n")[0]
@@ -416,54 +260,15 @@ def columns_of(row: type) -> tuple[Column, ...]:
 
 
 def _column(name: str, hint: Any) -> Column:
-    base, extras = _unwrap(hint)
+    base, extras = unannotated(hint)
     col = next((e for e in extras if isinstance(e, Col)), Col(name.replace("_", " ").capitalize()))
-    scalar, optional = _optional(base)
+    scalar, optional = without_none(base)
     return Column(name, typing.get_origin(scalar) or scalar, optional, col)
 
 
-def params_of(fn: Callable[..., Any]) -> tuple[Param, ...]:
-    """The parameters of a view or an action after the session."""
-    hints = typing.get_type_hints(fn, include_extras=True)
-    listed = list(inspect.signature(fn).parameters.values())[1:]
-    return tuple(_param(p, hints[p.name]) for p in listed)
-
-
-def _param(p: inspect.Parameter, hint: Any) -> Param:
-    base, extras = _unwrap(hint)
-    ask = next((e for e in extras if isinstance(e, Ask)), Ask(p.name.replace("_", " ")))
-    scalar, optional = _optional(base)
-    many = typing.get_origin(scalar) is list
-    if many:
-        scalar = typing.get_args(scalar)[0]
-    words: tuple[str, ...] = ()
-    if typing.get_origin(scalar) is Literal:
-        words, scalar = typing.get_args(scalar), str
-    default = REQUIRED if p.default is inspect.Parameter.empty else p.default
-    return Param(p.name, scalar, optional, many, words, default, ask)
-
-
-def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    if typing.get_origin(hint) is Annotated:
-        base, *extras = typing.get_args(hint)
-        return base, tuple(extras)
-    return hint, ()
-
-
-def _optional(hint: Any) -> tuple[Any, bool]:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [a for a in typing.get_args(hint) if a is not type(None)]
-        return rest[0], True
-    return hint, False
-
-
-@dataclass(slots=True)
-class _Registry:
-    views: dict[str, View[Any]] = field(default_factory=dict)
-    actions: dict[str, Action] = field(default_factory=dict)
-
-
-_registry = _Registry()
+# What the rooms imported so far have declared, by name; `core.registry` imports them and finds it again.
+VIEWS: dict[str, View[Any]] = {}
+ACTIONS: dict[str, Action] = {}
 
 ViewFunction = Callable[..., Awaitable[list[R]]]
 ActionFunction = Callable[..., Awaitable["Plan"]]
@@ -487,9 +292,7 @@ def view(
     """
 
     def register(fn: ViewFunction[R]) -> ViewFunction[R]:
-        _registry.views[name] = View(
-            name, fn, needs or Needs(), every, empty, verdict, overall, checked, across
-        )
+        VIEWS[name] = View(name, fn, needs or Needs(), every, empty, verdict, overall, checked, across)
         return fn
 
     return register
@@ -511,80 +314,7 @@ def action(
 
     def register(fn: ActionFunction) -> ActionFunction:
         views = (on,) if isinstance(on, str) else on
-        _registry.actions[name] = Action(name, fn, danger, needs or Needs(), views, exclusive)
+        ACTIONS[name] = Action(name, fn, danger, needs or Needs(), views, exclusive)
         return fn
 
     return register
-
-
-@cache
-def rooms() -> tuple[Room, ...]:
-    """All rooms in the order of the navigation; imports each room's package, not its views."""
-    import backend
-
-    names = [m.name for m in pkgutil.iter_modules(backend.__path__) if m.ispkg]
-    packages = [importlib.import_module(f"backend.{n}") for n in names if n not in ("core", "lab")]
-    found: list[Room] = [p.ROOM for p in packages if hasattr(p, "ROOM")]
-    return tuple(sorted(found, key=lambda r: (r.order, r.name)))
-
-
-def room(name: str) -> Room:
-    """The room of that name, or a usage error with the nearest known one."""
-    for r in rooms():
-        if r.name == name:
-            return r
-    raise unknown("room", name, [r.name for r in rooms()])
-
-
-@cache
-def _load(name: str, module: str) -> None:
-    full = f"backend.{name}.{module}"
-    if importlib.util.find_spec(full):
-        importlib.import_module(full)
-
-
-def views(of: str | None = None) -> list[View[Any]]:
-    """The views of one room, or of all, in the order of their declaration."""
-    return _declared("views", _registry.views, of)
-
-
-def actions(of: str | None = None) -> list[Action]:
-    """The actions of one room, or of all, in the order of their declaration."""
-    return _declared("actions", _registry.actions, of)
-
-
-def find_view(name: str) -> View[Any]:
-    """The view of that name; only its room is imported, unless the name is unknown."""
-    return _find("view", name, _registry.views)
-
-
-def find_action(name: str) -> Action:
-    """The action of that name; only its room is imported, unless the name is unknown."""
-    return _find("action", name, _registry.actions)
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def room(self) -> str: ...
-
-
-N = TypeVar("N", bound=_Named)
-
-
-def _declared(module: str, known: Mapping[str, N], of: str | None) -> list[N]:
-    order = [r.name for r in rooms() if of in (None, r.name)]
-    for name in order:
-        _load(name, module)
-    return sorted((n for n in known.values() if n.room in order), key=lambda n: order.index(n.room))
-
-
-def _find(what: str, name: str, known: Mapping[str, N]) -> N:
-    room = name.partition(".")[0]
-    if name not in known and any(r.name == room for r in rooms()):
-        _load(room, f"{what}s")
-    if name not in known:
-        raise unknown(what, name, [n.name for n in _declared(f"{what}s", known, None)])
-    return known[name]

@@ -14,10 +14,11 @@ from typing import Protocol
 import psycopg
 
 from backend.core.connection import Connection, explain
-from backend.core.declare import Action, rooms
+from backend.core.declare import Action
 from backend.core.errors import PgtuiError, Unreachable
 from backend.core.outcome import Report, StepStatus
 from backend.core.plan import Plan
+from backend.core.registry import rooms
 from backend.core.session import Session
 
 

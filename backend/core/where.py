@@ -19,8 +19,9 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from backend.core.declare import Column, parse_bool
+from backend.core.declare import Column
 from backend.core.errors import Usage, unknown
+from backend.core.params import parse_bool
 from backend.core.show import show
 from backend.core.values import Interval, Size
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from psycopg import sql
 
-from backend.core.declare import Col, Health, Verdict, find_view
+from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import Missing
+from backend.core.registry import find_view
 from backend.core.session import Session
 from backend.partman import bounds
 from backend.partman.catalog import (

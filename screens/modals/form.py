@@ -12,8 +12,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static, TextArea
 
 from backend.core.clean import clean, clean_lines
-from backend.core.declare import Param
 from backend.core.errors import Usage
+from backend.core.params import Param
 from screens.modals.dialog import Dialog
 from screens.modals.picker import Picker
 from screens.widgets.choices import Choices

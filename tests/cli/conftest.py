@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backend.core import declare
+from backend.core.declare import ACTIONS
 from tests.cli.samples import by_name
 from tests.servers import Server
 from tui.cli import main
@@ -71,7 +71,7 @@ def pgtui(capsysbinary: pytest.CaptureFixture[bytes]) -> Pgtui:
 def sample(pgtui: Pgtui, monkeypatch: pytest.MonkeyPatch) -> Pgtui:
     """The same, with the sample actions."""
     for name, action in by_name().items():
-        monkeypatch.setitem(declare._registry.actions, name, action)
+        monkeypatch.setitem(ACTIONS, name, action)
     return pgtui
 
 

@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 from psycopg import sql
 
-from backend.core import declare
-from backend.core.declare import Action, Ask, Danger
+from backend.core.declare import ACTIONS, Action, Ask, Danger
 from backend.core.facts import Needs
 from backend.core.plan import Plan, statement
 from backend.core.rendering import SecretLiteral
@@ -114,5 +113,5 @@ def by_name() -> dict[str, Action]:
 if __name__ == "__main__":
     from tui.cli import main
 
-    declare._registry.actions.update(by_name())
+    ACTIONS.update(by_name())
     sys.exit(main())

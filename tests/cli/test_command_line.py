@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.core import declare
+from backend.core import registry
 from backend.core.journal import Entry, Journal
 from tests.cli.conftest import AWKWARD, TREE, Pgtui
 from tests.servers import Server
@@ -54,8 +54,8 @@ def test_the_same_said_twice_is_no_contradiction(pgtui: Pgtui) -> None:
 def test_no_parameter_is_called_like_an_option_of_the_command_itself() -> None:
     common = {o for p in _common_params() for o in p.opts}
     for names, make in (
-        ([v.name for v in declare.views()], show_command),
-        ([a.name for a in declare.actions()], act_command),
+        ([v.name for v in registry.views()], show_command),
+        ([a.name for a in registry.actions()], act_command),
     ):
         for name in names:
             options = [o for p in make(name).params for o in (*p.opts, *p.secondary_opts)]

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from backend.core.audit import Audit
 from backend.core.clean import clean, clean_lines, mask
-from backend.core.declare import REQUIRED, Ask, Col, Health, Param, Verdict, View, complete, params_of
+from backend.core.declare import Ask, Col, Health, Verdict, View
 from backend.core.errors import Usage
 from backend.core.facts import Needs
 from backend.core.journal import Entry, Journal
 from backend.core.judge import judge, perfdata
+from backend.core.params import REQUIRED, Param, complete, params_of
 from backend.core.target import Limits
 from backend.core.values import Interval, Size
 

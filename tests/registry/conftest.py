@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from backend.core.declare import rooms
 from backend.core.local import LocalHost
+from backend.core.registry import rooms
 from backend.core.session import Session
 from backend.core.target import Target
 from backend.lab.servers import Installation

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from backend.core.declare import Action, Danger, Param, View, actions, find_view, rooms, views
+from backend.core.declare import Action, Danger, View
+from backend.core.params import Param
+from backend.core.registry import actions, find_view, rooms, views
 
 VIEWS = [pytest.param(v, id=v.name) for v in views()]
 ACTIONS = [pytest.param(a, id=a.name) for a in actions()]

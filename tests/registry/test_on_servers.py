@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from backend.core.declare import Action, View, actions, views
+from backend.core.declare import Action, View
 from backend.core.errors import Missing
 from backend.core.judge import judge
+from backend.core.registry import actions, views
 from backend.core.run import make_plan
 from tests.registry.conftest import Sessions, Stage
 from tests.registry.reviewed import FUNCTIONS

@@ -9,11 +9,12 @@ from typing import Any
 from textual.screen import Screen
 
 from backend.activity.sessions import SessionRow
-from backend.core.declare import Action, rooms
+from backend.core.declare import Action
 from backend.core.errors import Failed, PgtuiError
 from backend.core.facts import Facts
 from backend.core.plan import Plan
 from backend.core.poller import Poller
+from backend.core.registry import rooms
 from backend.core.target import Inventory, Target
 from screens.console import Console
 from screens.desk import Desk

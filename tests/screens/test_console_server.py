@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from textual.pilot import Pilot
 
-from backend.core import declare
+from backend.core.declare import ACTIONS
 from backend.core.target import Inventory, Target
 from screens.console import Console
 from screens.modals.confirm import Confirm
@@ -207,7 +207,7 @@ async def test_a_wrong_password_is_said_and_asked_again_on_request(scram: Server
 async def test_quitting_asks_while_a_run_goes_on_and_then_cancels_it(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(declare._registry.actions, "activity.nap", by_name()["activity.nap"])
+    monkeypatch.setitem(ACTIONS, "activity.nap", by_name()["activity.nap"])
     app = console(lab(server.dsn()))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: pane(app).snapshot.collected_at)

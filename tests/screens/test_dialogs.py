@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from backend.core.declare import Ask, params_of
+from backend.core.declare import Ask
 from backend.core.errors import Failed
+from backend.core.params import params_of
 from backend.core.run import Report, StepState
 from backend.core.steps import Progress
 from backend.core.values import Interval, Size

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backend.core.declare import find_action, find_view
 from backend.core.errors import PgtuiError
+from backend.core.registry import find_action, find_view
 from backend.core.run import Run, make_plan
 from backend.core.session import Session
 from backend.core.ssh import SshHost

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from backend.activity.horizon import DeadRows, Holder, ranked
-from backend.core.declare import Health, find_view
+from backend.core.declare import Health
 from backend.core.judge import judge
+from backend.core.registry import find_view
 from backend.core.session import Session
 from tests.rooms.activity.conftest import Crowd, Look, row, rows, until
 from tests.servers import Database, OwnClusters, Server

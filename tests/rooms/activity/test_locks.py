@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from backend.core.declare import Health, find_view
+from backend.core.declare import Health
 from backend.core.judge import judge
+from backend.core.registry import find_view
 from backend.core.session import Session
 from tests.rooms.activity.conftest import Crowd, Look, rows, until
 from tests.servers import OwnClusters, Server

@@ -9,8 +9,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from backend.core.declare import Health, find_view
+from backend.core.declare import Health
 from backend.core.judge import judge
+from backend.core.registry import find_view
 from backend.core.session import Session
 from tests.rooms.activity.conftest import Crowd, Look, row, rows, until
 from tests.servers import Database, OwnClusters, Server

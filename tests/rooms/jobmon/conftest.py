@@ -13,10 +13,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import Diagnostic
 
-from backend.core.declare import find_action, find_view
 from backend.core.judge import Judgement, judge
 from backend.core.local import LocalHost
 from backend.core.plan import Plan
+from backend.core.registry import find_action, find_view
 from backend.core.run import Report, Run, make_plan
 from backend.core.session import Session
 from backend.core.target import Target

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backend.core.declare import Danger, find_action
+from backend.core.declare import Danger
 from backend.core.errors import Refused, Usage
+from backend.core.registry import find_action
 from tests.rooms.jobmon.conftest import Connection, Console, Consoles, Sessions, until
 from tests.rooms.jobmon.test_views_alerts import lose
 from tests.servers import Database

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from backend.core.declare import Danger, find_action
+from backend.core.declare import Danger
 from backend.core.errors import Refused, Usage
+from backend.core.registry import find_action
 from backend.jobmon.sqljob import single
 from tests.rooms.jobmon.conftest import Connection, Console, Sessions, until
 from tests.rooms.jobmon.test_views_alerts import lose, ran

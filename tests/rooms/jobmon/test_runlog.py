@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from backend.core.declare import rooms
+from backend.core.registry import rooms
 from tests.rooms.jobmon.conftest import Connection, Consoles, until
 from tests.servers import Database, OwnClusters
 

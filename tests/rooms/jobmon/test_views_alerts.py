@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from backend.core.declare import Health, find_view
+from backend.core.declare import Health
 from backend.core.errors import Missing
 from backend.core.judge import judge
+from backend.core.registry import find_view
 from backend.jobmon.alerts import Alert
 from tests.rooms.jobmon.conftest import Connection, Console, Consoles, Sessions, until
 from tests.servers import Database, OwnClusters

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from backend.core.declare import Health, views
+from backend.core.declare import Health
 from backend.core.errors import Missing, Usage
+from backend.core.registry import views
 from tests.rooms.jobmon.conftest import Connection, Console, Consoles, Sessions
 from tests.rooms.jobmon.test_views_alerts import lose, ran, watch
 from tests.servers import Database

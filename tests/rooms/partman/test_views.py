@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from backend.core.declare import Health, find_view
+from backend.core.declare import Health
 from backend.core.errors import Missing
+from backend.core.registry import find_view
 from tests.rooms.jobmon.conftest import Console, Consoles
 from tests.rooms.partman.conftest import create_parent, demand_partman, install, major
 from tests.servers import Database
