@@ -51,6 +51,8 @@ def _obstacle(action: Action, desk: Desk) -> str:
         return "pgtui was started with --read-only"
     if desk.target.guard == "read-only":
         return f"target {desk.target.name} is guarded as read-only"
+    if not action.needs.sql:
+        return ""
     if desk.facts is None:
         return "the target has not answered yet"
     if desk.facts.pooler:

@@ -175,12 +175,10 @@ class Desk:
         """What a run has installed or changed is seen at once."""
         from backend.core.errors import PgtuiError
 
-        session = self._open_session()
-        try:
-            self.facts_changed(await session.refresh_facts())
-        except PgtuiError:
-            return
-        self.poller.refresh()
+        with contextlib.suppress(PgtuiError):  # it may have stopped the server
+            self.facts_changed(await self._open_session().refresh_facts())
+        if self.is_open:
+            self.poller.refresh()
 
     async def _session_of(self, name: str) -> Session:
         from backend.core.hosts import host_for

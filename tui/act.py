@@ -76,7 +76,7 @@ async def _places(
 ) -> AsyncIterator[Target]:
     for target in targets:
         try:
-            for found in await reach.databases(target, errand.options, asking):
+            for found in await reach.databases(target, errand.options, asking, errand.action.needs):
                 yield found
         except PgtuiError as e:
             report = Report(errand.action.name, target.name, danger=errand.action.danger.word).fail(e)

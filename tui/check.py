@@ -10,6 +10,7 @@ from typing import Any
 from backend.core.clean import clean_lines
 from backend.core.declare import Health, Verdict, View
 from backend.core.errors import PgtuiError, Unreachable, Usage
+from backend.core.facts import Needs
 from backend.core.judge import perfdata
 from backend.core.monitoring import Checked, nagios, openmetrics, worst, worst_first
 from backend.core.poller import Feed, Poller
@@ -76,26 +77,43 @@ class Examiner:
         """The verdicts; a target that does not answer is critical."""
         async with self.turn:
             try:
-                places = await reach.databases(self.target, self.options, self.asking)
-            except PgtuiError as e:
-                return self._failed(self.target, e)
+                places = await reach.databases(self.target, self.options, self.asking, self._needs)
+            except PgtuiError:
+                places = [self.target]  # it fails there once more, and is told beside what its host answers
             return [c for n, place in enumerate(places) for c in await self._place(place, first=n == 0)]
 
-    async def _place(self, place: Target, *, first: bool) -> list[Checked]:
-        try:
-            return await reach.within(
-                self._ask(place, first), self.options.patience, place.label, self.asking
-            )
-        except PgtuiError as e:
-            return self._failed(place, e)
+    @property
+    def _needs(self) -> Needs:
+        return Needs(sql=any(v.needs.sql for v in self.chosen or standard_checks()))
 
-    async def _ask(self, place: Target, first: bool) -> list[Checked]:
+    async def _place(self, place: Target, *, first: bool) -> list[Checked]:
+        """What the server answers, and what its host does, which may answer although the server is down."""
+        asked = [v for v in self.chosen or standard_checks() if first or room(v.room).per_database]
+        demanding = bool(self.chosen) and (first or not self._everywhere)
+        server, host = [v for v in asked if v.needs.sql], [v for v in asked if not v.needs.sql]
         async with reach.session_for(place, self.options, self.asking) as session:
+            found = await asyncio.gather(
+                *(self._in_time(session, place, views, demanding) for views in (server, host) if views)
+            )
+        return [checked for checks in found for checked in checks]
+
+    async def _in_time(
+        self, session: Session, place: Target, asked: Sequence[View[Any]], demanding: bool
+    ) -> list[Checked]:
+        asking = self._ask(session, place, asked, demanding)
+        try:
+            return await reach.within(asking, self.options.patience, place.label, self.asking)
+        except PgtuiError as e:
+            return self._failed(place, asked, e)
+
+    async def _ask(
+        self, session: Session, place: Target, asked: Sequence[View[Any]], demanding: bool
+    ) -> list[Checked]:
+        """The verdicts; those whose needs are missing are only told when they were demanded by name."""
+        if any(v.needs.sql for v in asked):
             await session.open()
-            asked = [v for v in self.chosen or standard_checks() if first or room(v.room).per_database]
-            if not self.chosen or (self._everywhere and not first):
-                asked = [v for v in asked if not v.needs.missing(session.facts)]
-            return list(await asyncio.gather(*(self._one(session, place, v) for v in asked)))
+        found = await asyncio.gather(*(self._one(session, place, v) for v in asked))
+        return [c for c in found if demanding or not (c.answered and c.answered.snapshot.missing)]
 
     @property
     def _everywhere(self) -> bool:
@@ -107,12 +125,13 @@ class Examiner:
         snapshot = feed.snapshot
         answered = Answered(place.name, snapshot, place.dbname)
         if error := answered.error:
-            return Checked(view.name, place.name, _verdict(error), {}, place.dbname)
+            return Checked(view.name, place.name, _verdict(error), {}, place.dbname, answered)
         data = perfdata(view, snapshot.rows, place.limits(view.name))
         return Checked(view.name, place.name, snapshot.judgement.overall, data, place.dbname, answered)
 
-    def _failed(self, place: Target, error: PgtuiError) -> list[Checked]:
-        names = [v.name for v in self.chosen] or [CONNECTION]
+    def _failed(self, place: Target, asked: Sequence[View[Any]], error: PgtuiError) -> list[Checked]:
+        by_name = self.chosen or not any(v.needs.sql for v in asked)
+        names = [v.name for v in asked] if by_name else [CONNECTION]
         return [Checked(n, place.name, _verdict(error), {}, place.dbname) for n in names]
 
 

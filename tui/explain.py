@@ -29,7 +29,8 @@ def needs_of(needs: Needs) -> list[str]:
     said += [f"the program {tool} on the host" for tool in needs.tools]
     if needs.roles:
         said.append(f"membership in {' or '.join(needs.roles)}")
-    return [*said, *(["a primary"] if needs.primary else [])]
+    said += ["a primary"] if needs.primary else []
+    return said if needs.sql else ["the host alone, whether the server runs or not", *said]
 
 
 def command_example(action: Action) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from backend.core.clean import clean
 from backend.core.errors import Interrupted, PgtuiError, Unreachable
+from backend.core.facts import Needs
 from backend.core.hosts import host_for
 from backend.core.session import Session
 from backend.core.target import Target
@@ -170,9 +171,9 @@ async def session_for(target: Target, options: Options, asking: Asking) -> Async
         await session.close()
 
 
-async def databases(target: Target, options: Options, asking: Asking) -> list[Target]:
-    """The target as seen from each database that is meant."""
-    if options.dbname != ALL_DATABASES:
+async def databases(target: Target, options: Options, asking: Asking, needs: Needs) -> list[Target]:
+    """The target as seen from each database that is meant; a host is the same from all of them."""
+    if options.dbname != ALL_DATABASES or not needs.sql:
         return [target]
     async with session_for(target, options, asking) as session:
         await within(session.open(), options.patience, target.name, asking)

@@ -100,11 +100,15 @@ class Looker:
         async with self.turn:
             try:
                 if not self._places:
-                    self._places = await reach.databases(self.target, self.question.options, self.asking)
+                    self._places = await self._meant()
                 answers = [await self._place(place) for place in self._places]
             except PgtuiError as e:
                 return [Answered(self.target.name, Snapshot(self.question.view), None, e)]
         return _without_lacking(answers) if self._everywhere else answers
+
+    async def _meant(self) -> list[Target]:
+        question = self.question
+        return await reach.databases(self.target, question.options, self.asking, question.view.needs)
 
     @property
     def _everywhere(self) -> bool:

@@ -46,7 +46,7 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS vers
 """
 
 
-async def ask_facts(connection: Connection, tools: frozenset[str] = frozenset()) -> Facts:
+async def ask_facts(connection: Connection) -> Facts:
     """The facts of the server behind a connection."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_FACTS, prepare=False)
@@ -64,7 +64,6 @@ async def ask_facts(connection: Connection, tools: frozenset[str] = frozenset())
         system_identifier=row["system_identifier"],
         encoding=row["encoding"],
         pooler=behind_pooler(connection, row["pid"]),
-        tools=tools,
     )
 
 

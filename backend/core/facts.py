@@ -47,7 +47,6 @@ class Facts:
     system_identifier: str | None
     encoding: str
     pooler: bool = False
-    tools: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def major(self) -> int:
@@ -63,10 +62,13 @@ class Facts:
 class Needs:
     """What a view or an action requires of a target.
 
-    `extension` maps a name to the least version; `roles` names predefined roles of which one must be held;
-    `also` is a further condition that answers with a sentence, empty when it holds.
+    `extensions` maps a name to the least version; `roles` names predefined roles of which one must be held;
+    `tools` are programs on the host; `also` is a further condition that answers with a sentence, empty when
+    it holds. With `sql` off the host alone is needed: nothing connects to the server, whose facts may not be
+    known then, and a server that is down is no obstacle.
     """
 
+    sql: bool = True
     server: int = 14
     extensions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tools: tuple[str, ...] = ()
@@ -75,14 +77,19 @@ class Needs:
     also: Callable[[Facts], str] | None = None
 
     def missing(self, facts: Facts) -> str:
-        """A sentence saying what is missing; empty when all is there."""
-        return next((s for s in self._sentences(facts) if s), "")
+        """A sentence saying what the server lacks; empty when all is there."""
+        return next((s for s in self._sentences(facts) if s), "") if self.sql else ""
+
+    def absent(self, tools: frozenset[str]) -> str:
+        """A sentence saying which program the host lacks that has these; empty when all are there."""
+        return next(
+            (f"the program {tool} is not on the host" for tool in self.tools if tool not in tools), ""
+        )
 
     def _sentences(self, facts: Facts) -> list[str]:
         return [
             self._server(facts),
             *(self._extension(facts, name, least) for name, least in self.extensions.items()),
-            *(f"the program {tool} is not on the host" for tool in self.tools if tool not in facts.tools),
             self._roles(facts),
             _STANDBY if self.primary and facts.role == "standby" else "",
             self.also(facts) if self.also else "",

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from backend.core.declare import View
 from backend.core.errors import Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
+from backend.core.host import Host
 from backend.core.judge import Key, judge
 from backend.core.snapshot import Snapshot
 from backend.core.target import Target
@@ -35,6 +36,7 @@ class Source(Protocol):
     """What the poller asks: a session, or in tests something that answers like one."""
 
     target: Target
+    host: Host
     round_trip: float
 
     @property
@@ -82,6 +84,7 @@ class Feed:
         self.began: float | None = None
         self.wanted = False
         self._failures = 0
+        self._equipped = False
         self._facts: Facts | None = None
         self._sample: _Sample | None = None
         self._poller = poller
@@ -160,17 +163,30 @@ class Feed:
 
     async def _ask(self) -> Snapshot:
         source = self._poller.source
-        await source.ready()
+        if self.view.needs.sql:
+            await source.ready()
         began = self._poller.now()  # connecting, and typing a password, is not the statement's cost
-        if missing := self.view.needs.missing(source.facts):
+        if missing := await self._missing():
             return Snapshot(self.view, missing=missing)
         rows = tuple(await self.view.ask(source, **self.params))
         now = self._poller.now()
-        if self._facts is not source.facts:  # a restart or another server: its counters began anew
-            self._facts, self._sample = source.facts, None
+        facts = source.facts if source.known else None
+        if self._facts is not facts:  # a restart or another server: its counters began anew
+            self._facts, self._sample = facts, None
         rates = self._rates(rows, now)
         judgement = judge(self.view, rows, source.target.limits(self.view.name))
         return Snapshot(self.view, rows, datetime.now(UTC), now - began, judgement, rates)
+
+    async def _missing(self) -> str:
+        """What the view needs and the server or its host lacks; the host is asked until it has it."""
+        source, needs = self._poller.source, self.view.needs
+        if needs.sql and (said := needs.missing(source.facts)):
+            return said
+        if self._equipped or not needs.tools:
+            return ""
+        said = needs.absent(await source.host.which(*needs.tools))
+        self._equipped = not said
+        return said
 
     def _rates(self, rows: tuple[Any, ...], now: float) -> Mapping[Key, Mapping[str, float | None]]:
         columns = [c.name for c in self.view.columns if c.col.rate]

@@ -41,10 +41,13 @@ async def make_plan(session: Session, action: Action, given: Mapping[str, Any]) 
     Raises `Missing` when the target lacks what it needs, `Refused` when a precondition does not hold.
     """
     params = action.check(given)
-    await session.open()
-    if session.facts.pooler and session.target.act is None and action.danger > Danger.NONE:
-        raise link.refused_behind_pooler()
-    action.needs.demand(session.facts)
+    if action.needs.sql:
+        await session.open()
+        if session.facts.pooler and session.target.act is None and action.danger > Danger.NONE:
+            raise link.refused_behind_pooler()
+        action.needs.demand(session.facts)
+    if action.needs.tools and (said := action.needs.absent(await session.host.which(*action.needs.tools))):
+        raise Missing(said)
     plan = await action.fn(session, **params)
     return replace(plan, danger=max(plan.danger, action.danger))
 

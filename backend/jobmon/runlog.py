@@ -23,9 +23,11 @@ _PATIENCE = sql.SQL("SET LOCAL statement_timeout = '5s'")
 
 async def open_log(run: Logged) -> JobLog | None:
     """A new job for the run; None where the target has no job log, or its inventory entry wants none."""
+    if not run.session.target.jobmon_log:
+        return None
     facts = run.session.facts
     found = find(facts)
-    if found is None or facts.role == "standby" or not run.session.target.jobmon_log:
+    if found is None or facts.role == "standby":
         return None
     log = JobLog(run, found.schema)
     await log.start(f"pgtui {run.action.name}")
