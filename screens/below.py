@@ -1,20 +1,27 @@
-"""A second table under a room's first one: what belongs to the row under the cursor."""
+"""Master and detail: under a room's table a second one, with what belongs to the row under the cursor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
+from textual import events
+from textual.app import ComposeResult
 from textual.timer import Timer
+from textual.widget import Widget
 
 from backend.core.declare import View
+from backend.core.registry import find_view
 from backend.core.snapshot import Snapshot
 from screens.desk import Desk
+from screens.room import RoomPane
 from screens.widgets.table import ViewTable
 
 # A held arrow key passes ten rows a second; only where it rests is anything asked.
 REST = 0.15
+# From how many lines on the detail leaves the room's own table enough.
+HIGH = 16
 
 
 class Below(ViewTable):
@@ -22,9 +29,10 @@ class Below(ViewTable):
 
     DEFAULT_CSS = "Below { height: 1fr; border-top: solid $border; }"
 
-    def __init__(self, view: View[Any], desk: Desk) -> None:
+    def __init__(self, view: View[Any], desk: Desk, shown: Callable[[Snapshot], None]) -> None:
         super().__init__(view, id="below")
         self.desk = desk
+        self._shown = shown
         self._params: Mapping[str, Any] | None = None
         self._unwatch: Callable[[], None] = lambda: None
         self._timer: Timer | None = None
@@ -35,7 +43,7 @@ class Below(ViewTable):
             return
         self.stop()
         self._params = params
-        self.show(Snapshot(self.view, collected_at=None if params else datetime.now(UTC)))
+        self._receive(Snapshot(self.view, collected_at=None if params else datetime.now(UTC)))
         if params:
             self._timer = self.set_timer(REST, self._begin)
 
@@ -48,4 +56,79 @@ class Below(ViewTable):
 
     def _begin(self) -> None:
         if self._params is not None and self.desk.is_open:
-            self._unwatch = self.desk.feed(self.view, **self._params).subscribe(self.show)
+            self._unwatch = self.desk.feed(self.view, **self._params).subscribe(self._receive)
+
+    def _receive(self, snapshot: Snapshot) -> None:
+        self.show(snapshot)
+        self._shown(snapshot)
+
+
+class DetailPane(RoomPane):
+    """A room whose screen shows, below its table, the view `DETAIL` for the row under the cursor.
+
+    The detail's required parameters are filled from the row's columns of the same names; beside views that
+    lack one of them, with no row, and where the room is too low, there is no detail. `w` goes between the two
+    tables; `WORDS` is what the line of keys calls them. All that such a room has to say is this:
+
+        class JobsPane(DetailPane):
+            DETAIL = "jobmon.steps"
+            WORDS = ("jobs", "steps")
+
+    What else depends on the row overrides `between` for its widgets, `row_moved` for the row under the room's
+    own cursor and `detail_shown` for the detail's rows; the latter two call the method that they override.
+    """
+
+    DETAIL: ClassVar[str]
+    WORDS: ClassVar[tuple[str, str]]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.height = HIGH
+        detail = find_view(self.DETAIL)
+        self.detail = Below(detail, self.desk, self.detail_shown)
+        self._wanted = tuple(p.name for p in detail.params if p.required)
+
+    def between(self) -> ComposeResult:
+        """What stands between the two tables."""
+        yield from ()
+
+    def detail_shown(self, snapshot: Snapshot) -> None:
+        """Called with each new state of the detail: loading, its rows, or why there are none."""
+
+    def around(self, tables: Widget) -> ComposeResult:
+        """The room's table, and what belongs to one of its rows."""
+        yield tables
+        yield from self.between()
+        yield self.detail
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give up what there is no room for."""
+        self.height = event.size.height
+        self.row_moved(self.table.cursor_row)
+
+    def leave(self) -> None:
+        """Watch nothing."""
+        super().leave()
+        self.detail.stop()
+
+    def news(self, snapshot: Snapshot) -> None:
+        """The first rows bring the first detail."""
+        self.row_moved(self.table.cursor_row)
+
+    def has_detail(self, row: Any) -> bool:
+        """Whether the detail can be asked for this row, which may be none."""
+        columns = {c.name for c in self.view.columns}
+        return row is not None and columns.issuperset(self._wanted)
+
+    def row_moved(self, row: Any) -> None:
+        """Show the row's detail."""
+        self.detail.display = self.height >= HIGH and self.has_detail(row)
+        if self.detail.display and self._watching:
+            params = {name: getattr(row, name) for name in self._wanted}
+            self.detail.watch_row(None if None in params.values() else params)
+
+    def footer_keys(self) -> Sequence[tuple[str, str]]:
+        """The detail can have the keys where it is shown."""
+        if not self.detail.display:
+            return ()
+        return [("w", self.WORDS[0] if self.detail.has_focus else self.WORDS[1])]
