@@ -1,15 +1,14 @@
 """Runs: a confirmed plan being carried out.
 
-Nothing else changes a server. A run takes its turn on the target, journals and audits each step, can be
-cancelled at any moment, undoes what carries an undo when it fails, and reports what really happened.
+Nothing else changes a server. A run takes its turn on the target, has each step recorded, can be cancelled
+at any moment, undoes what carries an undo when it fails, and reports what really happened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,17 +20,20 @@ from backend.core.clean import mask
 from backend.core.confirm import forbid
 from backend.core.connection import Connection
 from backend.core.declare import Action, Danger
-from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Refused, Unreachable
+from backend.core.ending import ending
+from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Unreachable
 from backend.core.host import Host, Program
-from backend.core.journal import Entry, Journal
+from backend.core.journal import Journal
 from backend.core.outcome import Report as Report
 from backend.core.outcome import StepState as StepState
 from backend.core.outcome import StepStatus
-from backend.core.plan import Answer, Check, Command, File, Plan, Sql, Step
-from backend.core.runlog import RunLogs
+from backend.core.plan import Answer, Plan, Sql, Step
+from backend.core.reaching import Reach, SessionOf
+from backend.core.recording import Recording
 from backend.core.session import Session
 from backend.core.steps import Lost, perform
 from backend.core.surroundings import Progress, stop_if_cancelled
+from backend.core.target import Target
 from backend.core.turn import take_turn
 
 
@@ -69,7 +71,6 @@ def _report(action: Action, session: Session, plan: Plan) -> Report:
 
 
 Changed = Callable[["Run"], None]
-SessionOf = Callable[[str], Awaitable[Session]]
 
 
 class Run:
@@ -93,26 +94,22 @@ class Run:
         self.action = action
         self.params = params
         self.plan = plan
-        self.audit = audit or Audit()
-        self.journal = journal or Journal()
-        self.lock_wait = lock_wait
         self.read_only = read_only
+        self.lock_wait = lock_wait
         self.changed = changed
         self.report = _report(action, session, plan)
         self.step_progress: Progress | None = None
         self.log: list[str] = []
         self.cancelled = asyncio.Event()
         self.finished = asyncio.Event()
-        self._session_of = session_of
-        self._connections: dict[tuple[str | None, str | None, bool], Connection] = {}
+        self._reach = Reach(session, session_of, self._dial)
         self._busy_connection: Connection | None = None
         self._busy_program: Program | None = None
         self._performing: asyncio.Task[Answer] | None = None
         self._stopping = asyncio.Lock()
         self._cleaning = False
         self._answers: list[Answer] = []
-        self._entry: Entry | None = None
-        self._logs = RunLogs(self.report.notices)
+        self._recording = Recording(self, audit or Audit(), journal or Journal())
         self._began = time.monotonic()
 
     async def execute(self) -> Report:
@@ -141,9 +138,8 @@ class Run:
         finally:
             self.report.seconds = time.monotonic() - self._began
             self._skip_rest()
-            await self._logs.end(self.report)
-            await self._close()
-            self._end_records()
+            await self._recording.close()
+            await self._reach.close()
             self.finished.set()
             self.changed(self)
         return self.report
@@ -175,25 +171,17 @@ class Run:
 
     async def connection(self, on: str | None, dbname: str | None, *, spare: bool = False) -> Connection:
         """The run's connection to a target and database; opened when first needed, and when it broke."""
-        key = (on, dbname, spare)
-        if key not in self._connections or self._connections[key].closed:
-            session = await self._session(on)
-            target = session.target.database(dbname)
-            opened = await session.open_acting(target, self.action.name, self.lock_wait)
-            opened.add_notice_handler(self._notice)
-            self._connections[key] = opened
-        return self._connections[key]
+        return await self._reach.connection(on, dbname, spare)
 
     async def host(self, on: str | None) -> Host:
         """The host of a target."""
-        return (await self._session(on)).host
+        return await self._reach.host(on)
 
     def busy(self, connection: Connection | None = None, program: Program | None = None) -> None:
         """Remember what runs now, for `cancel`; a program's reference goes to the journal."""
         self._busy_connection, self._busy_program = connection, program
-        if program and self._entry:
-            self._entry.program = program.reference
-            self._write_entry()
+        if program:
+            self._recording.program(program.reference)
 
     def progress(self, progress: Progress) -> None:
         """Show how far the step is."""
@@ -209,12 +197,10 @@ class Run:
 
     async def _carry_out(self) -> None:
         forbid(self.plan, self.session.target, self.read_only)
-        self._check_audit()
         if not self.plan.steps:
             return
         await self._take_turn()
-        self._open_journal()
-        await self._logs.open(self)
+        await self._recording.open()
         try:
             await self._steps()
         except PgtuiError:
@@ -235,41 +221,12 @@ class Run:
     def _rows(self) -> list[dict[str, Any]] | None:
         return [dict(r) for r in self._answers[-1].rows] if self._answers else None
 
-    def _check_audit(self) -> None:
-        problem = self.audit.writable()
-        if problem and self.plan.danger is Danger.DESTROY:
-            raise Refused(problem, hint="what may lose data runs only when it can be recorded")
-        if problem:
-            self.report.notices.append(f"{problem}; this run is not recorded")
-
     async def _take_turn(self) -> None:
         if self.plan.danger < Danger.DISRUPT or not self.action.exclusive:
             return
         if not any(isinstance(s, Sql) for s in self.plan.steps):
             return
         await take_turn(await self.connection(None, None))
-
-    def _open_journal(self) -> None:
-        undoable = any(s.undo for s in self.plan.steps)
-        if self.plan.danger < Danger.DISRUPT and not undoable:
-            return
-        self._entry = Entry(
-            self.action.name,
-            self.session.target.label,
-            self.plan.subject,
-            {
-                p.name: mask(p.text(self.params[p.name]))
-                for p in self.action.params
-                if _recordable(p, self.params)
-            },
-            [s.text for s in self.plan.steps],
-            [s.undo.text if s.undo else None for s in self.plan.steps],
-        )
-        self._write_entry()
-        if self._entry is None and self.plan.danger is Danger.DESTROY:
-            raise Refused(
-                self.report.notices[-1], hint="what may lose data runs only when it can be recorded"
-            )
 
     async def _steps(self) -> None:
         for number, step in enumerate(self.plan.steps):
@@ -281,50 +238,17 @@ class Run:
                     self._answers.append(Answer(error=e.message))
                     continue
                 undone = await self._undo(number)
-                raise self._outcome(e, number, undone) from None
-
-    def _outcome(self, error: PgtuiError, done: int, undone: int) -> PgtuiError:
-        """What ended the run, in the words that fit how much had been done by then."""
-        if isinstance(error, Interrupted):
-            return self._interrupted(error.message, done, undone)
-        if isinstance(error, Lost):
-            told = (
-                f"the connection was lost while step {done + 1} of {len(self.plan.steps)} ran: "
-                f"it may or may not have been done ({error.message})"
-            )
-            return Failed(told, hint=error.hint or "look before you run it again", sqlstate=error.sqlstate)
-        if done and isinstance(error, (Refused, Missing, Unreachable)):
-            # Those words are for targets to which nothing was done.
-            return Failed(error.message, hint=error.hint, sqlstate=error.sqlstate)
-        return error
-
-    def _interrupted(self, how_far: str, done: int, undone: int) -> Interrupted:
-        total = len(self.plan.steps)
-        during = f" in step {done + 1} of {total}, {how_far}" if how_far else ""
-        if not done:
-            return Interrupted(f"cancelled{during}" if during else "cancelled; nothing had been done")
-        back = f", {undone} of them undone again" if undone else ""
-        return Interrupted(f"cancelled{during}; {done} of {total} steps had been done{back}")
+                raise ending(e, len(self.plan.steps), number, undone) from None
 
     async def _one(self, number: int, step: Step) -> Answer:
-        await self._reach(step)
+        await self._reach.prepare(step)
         state = self.report.steps[number]
         return await self._recorded(number, state, step, "done", "failed")
-
-    async def _reach(self, step: Step) -> None:
-        """Have at hand what the step needs, so that an absent target is told from a lost one."""
-        if isinstance(step, (Command, File)):
-            host = await self.host(step.on)
-            if (await self._session(step.on)).target.ssh:
-                await host.run(("true",))
-        elif not isinstance(step, Check):
-            await self.connection(step.on, step.dbname)
 
     async def _recorded(
         self, number: int, state: StepState, step: Step, good: StepStatus, bad: StepStatus
     ) -> Answer:
-        self._record("step", state, number)
-        await self._logs.begin(state.text)
+        await self._recording.begin(number, state, cleaning=self._cleaning)
         state.status, began = "running", time.monotonic()
         self.step_progress = None
         self.changed(self)
@@ -338,8 +262,7 @@ class Run:
             raise
         finally:
             state.seconds = time.monotonic() - began
-            self._record("step-end", state, number)
-            await self._logs.finish(state.status, said)
+            await self._recording.end(number, state, said, cleaning=self._cleaning)
             self.changed(self)
 
     async def _perform(self, step: Step) -> Answer:
@@ -395,65 +318,14 @@ class Run:
             if state.status == "waiting":
                 state.status = "skipped"
 
-    def _record(self, event: str, state: StepState, number: int) -> None:
-        if self._entry and not self._cleaning:
-            self._entry.done = number + (event == "step-end" and state.status == "done")
-            self._write_entry()
-        with suppress(OSError):
-            self.audit.write(
-                event,
-                action=self.action.name,
-                target=self.session.target.label,
-                subject=self.plan.subject,
-                danger=self.plan.danger.word,
-                plan=self.plan.fingerprint,
-                step=number + 1,
-                of=len(self.plan.steps),
-                **state.to_json(),
-            )
-
-    def _write_entry(self) -> None:
-        """Write the journal; a full disk must not keep the DBA from acting, unless data may be lost."""
-        if self._entry is None:
-            return
-        try:
-            self.journal.write(self._entry)
-        except OSError as e:
-            self._entry = None
-            self.report.notices.append(f"the journal cannot be written: {e.strerror}")
-
-    def _end_records(self) -> None:
-        if self._entry:
-            with suppress(OSError):
-                self.journal.remove(self._entry)
-        if not self.plan.steps:
-            return
-        with suppress(OSError):
-            error = self.report.error
-            self.audit.write(
-                "run-end",
-                action=self.action.name,
-                target=self.session.target.label,
-                subject=self.plan.subject,
-                status=self.report.status,
-                seconds=round(self.report.seconds, 3),
-                error=error.to_json() if error else None,
-            )
+    async def _dial(self, session: Session, target: Target) -> Connection:
+        connection = await session.open_acting(target, self.action.name, self.lock_wait)
+        connection.add_notice_handler(self._notice)
+        return connection
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         self.report.notices.append(mask(diagnostic.message_primary or ""))
         self.changed(self)
-
-    async def _session(self, on: str | None) -> Session:
-        if on is None or on == self.session.target.name:
-            return self.session
-        if self._session_of is None:
-            raise Refused(f"a step runs on target {on}, which the inventory does not list")
-        return await self._session_of(on)
-
-    async def _close(self) -> None:
-        for connection in self._connections.values():
-            await link.close(connection)
 
 
 def _stopped(error: BaseException, bad: StepStatus) -> StepStatus:
@@ -463,7 +335,3 @@ def _stopped(error: BaseException, bad: StepStatus) -> StepStatus:
 def _lenient(step: Step, error: PgtuiError) -> bool:
     """Whether the other steps can go on after this failure of one."""
     return isinstance(step, Sql) and step.lenient and not isinstance(error, (Interrupted, Lost, Unreachable))
-
-
-def _recordable(param: Any, params: Mapping[str, Any]) -> bool:
-    return not param.ask.secret and params.get(param.name) is not None
