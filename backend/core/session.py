@@ -159,6 +159,10 @@ class Session:
         await asyncio.gather(self._main.close(), self._side.close())
         await self.host.close()
 
+    def password(self, dsn: str) -> str | None:
+        """The password that the user has typed for that connection string."""
+        return self._passwords.known.get(dsn)
+
     def retry_now(self) -> None:
         """Forget back-offs, slow marks and refused passwords: the user asked for a refresh."""
         self._backoff.forget()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from backend.partman import creating, maintaining, configuring, moving, retaining, subdividing  # isort: skip
+from backend.partman import creating, maintaining, configuring, moving, retaining, archiving, subdividing  # isort: skip
 
-__all__ = ["configuring", "creating", "maintaining", "moving", "retaining", "subdividing"]
+__all__ = ["archiving", "configuring", "creating", "maintaining", "moving", "retaining", "subdividing"]
