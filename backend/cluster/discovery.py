@@ -1,0 +1,336 @@
+"""All PostgreSQL servers of a host, whatever made them, and which of them is the target's own.
+
+A server is known by its data folder. Names are VERSION/NAME: postgresql-common's own, else the version and
+the data folder's name. Whether one runs is said by `pidfile`, its settings while it is down by its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Literal
+
+from backend.cluster import pidfile, units
+from backend.cluster.conffile import settings
+from backend.cluster.manager import manager_of
+from backend.cluster.owning import own_folder
+from backend.cluster.pidfile import Clock, State
+from backend.cluster.scan import ROOTS, Folder, Scan, look, pairs
+from backend.core.errors import Missing, Refused, nearest
+from backend.core.session import Session
+
+Kind = Literal["debian", "rpm", "plain"]
+Role = Literal["primary", "standby"]
+StartMode = Literal["auto", "manual", "disabled"]
+
+# The last part of a data folder's path when it says nothing of the server.
+_DULL = {"data", "pgdata", "pgsql_data"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One server of a host; None where something is not known, most often for want of rights.
+
+    `configured` is what the files say, with ALTER SYSTEM's on top, by name in lower case. `bin` is the folder
+    of its programs. `manager` names an agent such as Patroni that runs it. `since` is when it started.
+    """
+
+    name: str
+    kind: Kind
+    data: str
+    state: State
+    own: bool = False
+    major: int | None = None
+    installed: str | None = None
+    bin: str | None = None
+    pid: int | None = None
+    since: datetime | None = None
+    role: Role | None = None
+    port: int | None = None
+    sockets: str | None = None
+    owner: str | None = None
+    uid: int | None = None
+    mode: str | None = None
+    config_file: str | None = None
+    hba_file: str | None = None
+    ident_file: str | None = None
+    log: str | None = None
+    start_mode: StartMode | None = None
+    unit: str | None = None
+    unit_state: str | None = None
+    manager: str | None = None
+    system_identifier: str | None = None
+    checksums: bool | None = None
+    control: Mapping[str, str] = field(default_factory=dict)
+    configured: Mapping[str, str] = field(default_factory=dict)
+    wal: str | None = None
+    tablespaces: tuple[str, ...] = ()
+    pid_file: str | None = None
+    unread: tuple[str, ...] = ()
+    gone: bool = False
+
+    @property
+    def running(self) -> bool | None:
+        """Whether a server process lives; None when that cannot be told."""
+        return None if self.state == "unknown" else self.state not in ("down", "crashed")
+
+    @property
+    def debian(self) -> tuple[str, str] | None:
+        """Version and name for postgresql-common's programs; None when it does not know the server."""
+        version, _, name = self.name.partition("/")
+        return (version, name) if self.kind == "debian" else None
+
+    @property
+    def auto_file(self) -> str:
+        """The file that ALTER SYSTEM writes."""
+        return f"{self.data}/postgresql.auto.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The servers of a host, what was hidden from us, and whether systemd runs there."""
+
+    clusters: tuple[Cluster, ...]
+    notes: tuple[str, ...] = ()
+    systemd: bool = False
+    user: str = ""
+    processes_known: bool = True
+
+    @property
+    def own(self) -> Cluster | None:
+        """The target's own server."""
+        return next((c for c in self.clusters if c.own), None)
+
+    def pick(self, word: str | None = None) -> Cluster:
+        """The server of that name or data folder, else the target's own; refused when there is none."""
+        if word is None:
+            if own := self.own:
+                return own
+            raise Refused(
+                "which of the host's servers is this target's own cannot be told", hint=self._names()
+            )
+        for cluster in self.clusters:
+            if word.rstrip("/") in (cluster.name, cluster.name.replace("/", "-", 1), cluster.data):
+                return cluster
+        hint = nearest(word, [c.name for c in self.clusters]) or self._names()
+        raise Refused(f"the host has no cluster {word}", hint=hint)
+
+    def _names(self) -> str:
+        names = ", ".join(c.name for c in self.clusters)
+        return f"name one with --cluster: {names}" if names else "the host has no PostgreSQL server"
+
+
+async def discover(s: Session, roots: Sequence[str] = ROOTS) -> Found:
+    """The servers of the session's host, as they are now; one round trip, and a question to the target."""
+    scan = await look(s.host, s.target, roots)
+    found = understand(scan)
+    data = await own_folder(s, found.clusters, [f.values.get("given", "") for f in scan.folders])
+    clusters = [replace(c, own=True) if c.data == data else c for c in found.clusters]
+    return replace(found, clusters=tuple(clusters), notes=_notes(scan, s, clusters))
+
+
+def understand(scan: Scan) -> Found:
+    """What a scan means; nothing more is asked of anybody."""
+    clock = Clock(_whole(scan.values.get("ticks")) or 0, _whole(scan.values.get("boot")) or 0)
+    folders = [f for f in scan.folders if "absent" not in f.values or f.debian or _lives(f, scan, clock)]
+    clusters = [_cluster(f, scan, clock) for f in folders]
+    named = _named(clusters)
+    order = sorted(named, key=lambda c: (-(c.major or 0), c.name))
+    return Found(tuple(order), (), "systemd" in scan.values, scan.values.get("user", ""), clock.known)
+
+
+def _lives(folder: Folder, scan: Scan, clock: Clock) -> bool:
+    return pidfile.standing(folder, scan.processes, clock).process is not None
+
+
+def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
+    how = pidfile.standing(folder, scan.processes, clock)
+    values = folder.values
+    main = values.get("main") or None
+    configured = settings(folder.files, main or "", f"{folder.path}/postgresql.auto.conf")
+    started = _options(how.process.args) if how.process else {}
+    told = configured | started
+    control = dict(pairs(values.get("control", ""), ":"))
+    debian = scan.debian.get(folder.debian, {})
+    kind = _kind(folder)
+    unit = units.of(folder, how.process, scan, kind)
+    confdir = str(PurePosixPath(main).parent) if main else None
+    major = _whole(values.get("major")) or _major(folder)
+    return Cluster(
+        name=_name(folder, kind, major),
+        kind=kind,
+        data=folder.path,
+        state=how.state,
+        major=major,
+        installed=_version(values.get("installed", "")),
+        bin=values.get("bin") or None,
+        pid=how.process.pid if how.process else None,
+        since=_since(how, clock),
+        role=_role(folder, how.state, control),
+        port=_port(how.file if how.process else None, told, bool(folder.files)),
+        sockets=_sockets(how.file if how.process else None, told),
+        owner=values.get("owner") or None,
+        uid=_whole(values.get("uid")),
+        mode=values.get("mode"),
+        config_file=main,
+        hba_file=told.get("hba_file") or (f"{confdir}/pg_hba.conf" if confdir else None),
+        ident_file=told.get("ident_file") or (f"{confdir}/pg_ident.conf" if confdir else None),
+        log=_log(folder, debian, how),
+        start_mode=units.start_mode(debian if folder.debian else None, unit),
+        unit=unit.name if unit else None,
+        unit_state=unit.active if unit else None,
+        manager=manager_of(folder, how.process, told.get("shared_preload_libraries", ""), scan),
+        system_identifier=control.get("Database system identifier"),
+        checksums=_checksums(control),
+        control=control,
+        configured=configured,
+        wal=values.get("wal") or None,
+        tablespaces=tuple(t for t in folder.tablespaces if t),
+        pid_file=f"{folder.path}/postmaster.pid" if how.file else None,
+        unread=_unread(folder),
+        gone="absent" in values,
+    )
+
+
+def _since(how: pidfile.Standing, clock: Clock) -> datetime | None:
+    if how.process is None:
+        return None
+    return (how.file and how.file.started) or clock.began(how.process)
+
+
+def _kind(folder: Folder) -> Kind:
+    if folder.debian:
+        return "debian"
+    return "rpm" if re.search(r"/pgsql/(\d+/)?data$", folder.path) else "plain"
+
+
+def _name(folder: Folder, kind: Kind, major: int | None) -> str:
+    if kind == "debian":
+        return "/".join(PurePosixPath(folder.debian).parts[-2:])
+    return f"{major or '?'}/{_stem(folder.path)}"
+
+
+def _stem(path: str) -> str:
+    """The last part of the path that says something."""
+    last, *before = [*reversed(PurePosixPath(path.removesuffix(" (deleted)")).parts), ""]
+    telling = [p for p in before if not p.isdigit() and p not in ("/", "")]
+    return telling[0] if last in _DULL and telling and not before[0].isdigit() else last
+
+
+def _named(clusters: Sequence[Cluster]) -> list[Cluster]:
+    """The clusters with names of their own: where two would share one, the path tells them apart."""
+    times = Counter(c.name for c in clusters)
+    return [
+        c if times[c.name] == 1 or c.kind == "debian" else replace(c, name=f"{c.major or '?'}{c.data}")
+        for c in clusters
+    ]
+
+
+def _options(args: Sequence[str]) -> dict[str, str]:
+    """The settings that a server was started with."""
+    found: dict[str, str] = {}
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        given = following if word == "-c" else word[2:] if word.startswith(("--", "-c")) else ""
+        name, equals, value = given.partition("=")
+        if equals:
+            found[name.replace("-", "_").lower()] = value
+        if word in ("-p", "-k"):
+            found["port" if word == "-p" else "unix_socket_directories"] = following
+    return found
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.strip().isdigit() else None
+
+
+def _major(folder: Folder) -> int | None:
+    return _whole(PurePosixPath(folder.debian).parent.name) if folder.debian else None
+
+
+def _version(text: str) -> str | None:
+    match = re.search(r"\) (\S+)", text)
+    return match[1] if match else None
+
+
+def _role(folder: Folder, state: State, control: Mapping[str, str]) -> Role | None:
+    """What it is, or what it would be once it starts."""
+    if folder.has & {"standby.signal", "recovery.signal"}:
+        return "standby"
+    if not folder.readable:
+        return None
+    running = state in ("up", "starting", "stopping")
+    # A server in recovery from an archive that ends by itself has no signal file any more.
+    return (
+        "standby"
+        if running and "archive recovery" in control.get("Database cluster state", "")
+        else "primary"
+    )
+
+
+def _port(file: pidfile.PidFile | None, told: Mapping[str, str], files: bool) -> int | None:
+    if file and file.port:
+        return file.port
+    return _whole(told.get("port")) or (5432 if files else None)
+
+
+def _sockets(file: pidfile.PidFile | None, told: Mapping[str, str]) -> str | None:
+    if file and file.socket:
+        return file.socket
+    return told.get("unix_socket_directories", "").partition(",")[0].strip() or None
+
+
+def _log(folder: Folder, debian: Mapping[str, str], how: pidfile.Standing) -> str | None:
+    """Where it writes now: the collector's file, else where its standard error goes."""
+    current = dict(pairs(folder.values.get("current_logfiles", ""), " "))
+    if current and how.process:
+        path = current.get("jsonlog") or current.get("csvlog") or current["stderr"]
+        return path if path.startswith("/") else f"{folder.path}/{path}"
+    if (
+        how.process
+        and (to := how.process.values.get("stderr", "")).startswith("/")
+        and not to.startswith("/dev/")
+    ):
+        return to
+    if debian.get("log"):
+        return debian["log"]
+    if folder.debian:
+        version, name = PurePosixPath(folder.debian).parts[-2:]
+        return f"/var/log/postgresql/postgresql-{version}-{name}.log"
+    return None
+
+
+def _checksums(control: Mapping[str, str]) -> bool | None:
+    found = control.get("Data page checksum version")
+    return None if found is None else found != "0"
+
+
+def _unread(folder: Folder) -> tuple[str, ...]:
+    hidden = [] if folder.readable or "absent" in folder.values else [folder.path]
+    return (*hidden, *folder.unreadable)
+
+
+def _notes(scan: Scan, s: Session, clusters: Sequence[Cluster]) -> tuple[str, ...]:
+    """What was hidden from us, and what would show it."""
+    refused = [_told(scan.refused)] if scan.refused else []
+    hidden = sorted(
+        {c.owner for c in clusters if c.unread and c.owner and c.owner != scan.values.get("user")}
+    )
+    rule = "{0} ALL=({1}) NOPASSWD: ALL"
+    return (
+        *refused,
+        *(
+            f"{scan.values.get('user')} may not read what belongs to {owner} on {s.host.where};"
+            f' run_as = "{owner}" in the inventory and this sudoers line show it:'
+            f" {rule.format(scan.values.get('user'), owner)}"
+            for owner in hidden
+            if not refused
+        ),
+    )
+
+
+def _told(refused: Missing) -> str:
+    return f"{refused.message}; {refused.hint}" if refused.hint else refused.message
