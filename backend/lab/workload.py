@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,8 @@ class Workload:
 def main() -> None:
     """Make the rooms of the lab in the folder given move, until told to stop."""
     folder = Path(sys.argv[1])
-    with _only_one(folder):
-        asyncio.run(_until_told(primary.dsn(Place(folder))))
+    _be_the_only_one(folder)
+    asyncio.run(_until_told(primary.dsn(Place(folder))))
 
 
 async def _until_told(dsn: str) -> None:
@@ -86,16 +86,14 @@ async def _until_told(dsn: str) -> None:
         await work
 
 
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    # The lock, not the number in the file, says whether a workload lives: it ends with its process.
-    with (folder / "workload.pid").open("a+") as file:
-        if not _wait(lambda: _lock(file.fileno(), fcntl.LOCK_EX)):
-            sys.exit("another workload runs")
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+def _be_the_only_one(folder: Path) -> None:
+    # The lock, not the number in the file, says whether a workload lives. Nothing closes the file, so that
+    # the lock ends with the process and not while it is still on its way out.
+    descriptor = os.open(folder / "workload.pid", os.O_RDWR | os.O_CREAT, 0o644)
+    if not _wait(lambda: _lock(descriptor, fcntl.LOCK_EX)):
+        sys.exit("another workload runs")
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
 
 
 def _pid(folder: Path) -> int | None:
