@@ -52,6 +52,7 @@ class Target:
     checks: Mapping[str, Limits] = field(default_factory=dict)
     dbname: str | None = None
     listed: bool = False
+    inventory: Path | None = None
 
     def database(self, name: str | None) -> Target:
         """The same target seen from another database."""
@@ -214,6 +215,7 @@ class _Reader:
         return Target(
             name=name,
             listed=True,
+            inventory=self.path.absolute(),
             guard=guard,
             tags=labels,
             jobmon_log=bool(merged.get("jobmon_log", False)),

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from backend.partman import creating, maintaining, configuring, moving, retaining, archiving, subdividing  # isort: skip
+from backend.partman import creating, maintaining, configuring, moving  # isort: skip
+from backend.partman import retaining, archiving, subdividing, scheduling  # isort: skip
 
-__all__ = ["archiving", "configuring", "creating", "maintaining", "moving", "retaining", "subdividing"]
+__all__ = [
+    "archiving",
+    "configuring",
+    "creating",
+    "maintaining",
+    "moving",
+    "retaining",
+    "scheduling",
+    "subdividing",
+]

@@ -57,7 +57,7 @@ async def dump_of(s: Session, at: Partition, folder: str, room: int) -> Dump:
     file = PurePosixPath(folder) / f"{quote(f'{at.schema}.{at.name}', safe='')}.dump"
     await _demand_place(s, file, room)
     table = ".".join('"' + name.replace('"', '""') + '"' for name in (at.schema, at.name))
-    connection = way(s)
+    connection = way(s, "pgtui: pg_dump")
     dump = connection.command(
         (
             f"{programs}/pg_dump", f"--dbname={connection.conninfo}", "--no-password", "--format=custom",

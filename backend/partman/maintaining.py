@@ -114,10 +114,11 @@ def _order(of: PartitionSet) -> tuple[bool, int, str]:
 def _danger(of: PartitionSet, gone: Sequence[Partition]) -> Danger:
     if not gone:
         return Danger.CHANGE
-    return Danger.DESTROY if _drops(of) else Danger.DISRUPT
+    return Danger.DESTROY if drops(of) else Danger.DISRUPT
 
 
-def _drops(of: PartitionSet) -> bool:
+def drops(of: PartitionSet) -> bool:
+    """Whether retention drops the tables that it lets go."""
     config = of.config or {}
     return not config.get("retention_keep_table") and not config.get("retention_schema")
 
@@ -125,7 +126,7 @@ def _drops(of: PartitionSet) -> bool:
 def _remarks(of: PartitionSet, gone: Sequence[Partition]) -> list[str]:
     if not gone:
         return []
-    what = "drops" if _drops(of) else "detaches"
+    what = "drops" if drops(of) else "detaches"
     return [f"retention of {clean(of.at.parent)} {what} {counted(gone, 'partition')}"]
 
 

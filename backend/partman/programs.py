@@ -66,8 +66,8 @@ class Way:
         return Command(script(_WITH_PASSWORD, *argv), stdin=given, run_as=run_as, long=True)
 
 
-def way(s: Session) -> Way:
-    """The target's own connection string, as a program on its host can use it."""
+def way(s: Session, name: str | None = None) -> Way:
+    """The target's own connection string, as a program on its host can use it, called `name`."""
     target = s.target
     dsn = target.dsn if target.act is None else target.act
     named: dict[str, Any] = dict(conninfo_to_dict(dsn))
@@ -75,7 +75,7 @@ def way(s: Session) -> Way:
     if not target.ssh:
         given = _of_the_environment() | given
     user = str(given.get("user") or getpass.getuser())
-    given |= {"user": user, "dbname": s.facts.database, "application_name": "pgtui: pg_dump"}
+    given |= {"user": user, "dbname": s.facts.database, "application_name": name}
     password = given.get("password") or s.password(dsn) or _on_file(s, given)
     return Way(
         make_conninfo("", **{k: v for k, v in given.items() if v is not None and k not in _NOT_PASSED}),

@@ -1,0 +1,60 @@
+"""A line in the crontab of the target's host."""
+
+from __future__ import annotations
+
+from backend.core.clean import clean
+from backend.core.errors import Missing, Refused
+from backend.core.host import script
+from backend.core.plan import Check, Command
+from backend.core.session import Session
+from backend.partman.onhost import ACTION, Ground, Way, command, line
+
+# Replaces the line that ends in the mark, and leaves all others as they are at that moment.
+_EDIT = """\
+old=$(crontab -l 2>&1) || case $old in "no crontab for"*) old= ;; *) echo "$old" >&2; exit 1 ;; esac
+{
+    [ -z "$old" ] || printf '%s\\n' "$old" | mark=$1 awk '{
+        mark = ENVIRON["mark"]
+        if (substr($0, length($0) - length(mark) + 1) != mark) print
+    }'
+    [ -z "$2" ] || printf '%s %s\\n' "$2" "$1"
+} | crontab -
+"""
+
+
+async def way(s: Session, ground: Ground, when: str, remove: bool) -> Way:
+    """The steps that put the line into the crontab, or take it out."""
+    if not ground.crontab:
+        raise Missing(f"the program crontab is not on {s.host.where}", hint="it comes with the package cron")
+    run_as, mark = s.target.run_as, f"# pgtui {ACTION} {clean(s.target.label)}"
+    present = await _present(s, mark)
+    if remove and present is None:
+        raise Refused(f"the crontab of {run_as or ground.user} on {s.host.where} has no line {mark}")
+    # The rest of a line is the command, in which only the percent sign means something to cron.
+    new = "" if remove else f"{when} " + line(await command(s, ground)).replace("%", "\\%")
+    if present == f"{new} {mark}":
+        return Way((), (f"it is scheduled so already, in the crontab of {run_as or ground.user}",))
+    edit = Command(script(_EDIT, mark, new), run_as=run_as, note=_what(new, present))
+    look = Command(("crontab", "-l"), run_as=run_as, ok=(0, 1))
+    check = Check(
+        lambda answers: (f"{new} {mark}" in answers[-1].text.splitlines()) is not remove,
+        that="the line is not there any more" if remove else "the line is there",
+        otherwise="the crontab is not as it was to be",
+    )
+    idle = () if ground.cron or remove else (f"no cron daemon seems to run on {s.host.where}",)
+    replaced = () if present is None or remove else (f"replaces: {clean(present)}",)
+    told = {"by": "crontab", "schedule": None if remove else when, "replaced": present is not None}
+    return Way((edit, look, check), (*replaced, *idle), lambda _: told)
+
+
+async def _present(s: Session, mark: str) -> str | None:
+    done = await s.host.run(("crontab", "-l"), run_as=s.target.run_as)
+    if done.code and b"no crontab for" not in done.err:
+        raise Refused(f"the crontab on {s.host.where} cannot be read: {clean(done.complaint)}")
+    return next((known for known in done.text.splitlines() if known.endswith(mark)), None)
+
+
+def _what(new: str, present: str | None) -> str:
+    if not new:
+        return "takes the line out"
+    return "adds the line" if present is None else "replaces the line"
