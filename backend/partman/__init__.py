@@ -8,4 +8,5 @@ ROOM = Room(
     "Partition sets: how long their partitions last, gaps, rows that found none, retention, maintenance.",
     order=3,
     per_database=True,
+    run_log="backend.partman.runlog",
 )
