@@ -6,9 +6,10 @@ are always in schema `pgq` (and `pgq_node`), whatever the extension's own schema
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from psycopg import sql
 
@@ -180,7 +181,24 @@ async def find_consumer(s: Session, queue: str, name: str) -> tuple[Queue, Regis
     )
 
 
-def main_of(of: Registration, among: list[Registration]) -> Registration | None:
+class Named(Protocol):
+    """What belongs to a consumer: its name, and the id that members of a group share."""
+
+    @property
+    def id(self) -> int:
+        """What retries are kept under."""
+        ...
+
+    @property
+    def consumer(self) -> str:
+        """The whole name."""
+        ...
+
+
+C = TypeVar("C", bound=Named)
+
+
+def main_of(of: Named, among: Iterable[C]) -> C | None:
     """The main consumer that a cooperative one belongs to; they share an id and the beginning of the name."""
     mains = [r for r in among if r.id == of.id and of.consumer.startswith(f"{r.consumer}.")]
     return max(mains, key=lambda r: len(r.consumer), default=None)
