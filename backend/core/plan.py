@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, LiteralString
+from typing import Any, ClassVar, LiteralString, Protocol
 
 from psycopg import sql
 
@@ -172,6 +172,72 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows in COPY's text format; `read` is how many bytes of the source they and all before them took."""
+
+    data: bytes
+    rows: int
+    read: int
+
+
+class Source(Protocol):
+    """Records somewhere here, translated into rows while they are read."""
+
+    @property
+    def text(self) -> str:
+        """What is read, precisely enough to see that it has changed."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, for progress."""
+        ...
+
+    def chunks(self, every: int | None) -> Iterator[Chunk]:
+        """All rows; no chunk goes beyond a multiple of `every` rows. A bad record raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """COPY in of translated records, all in one transaction or `every` so many rows in one of their own.
+
+    `before` runs first in each; its last statement answers with schema and name of the table, so that the
+    server says at that moment which one it is.
+    """
+
+    kind: ClassVar[str] = "copy"
+    source: Source
+    before: tuple[sql.Composable, ...]
+    columns: tuple[str, ...]
+    _: KW_ONLY
+    every: int | None = None
+    unit: str = "rows"
+    note: str = ""
+    dbname: str | None = None
+    on: str | None = None
+    undo: Step | None = None
+
+    def copy_into(self, *table: str) -> sql.Composed:
+        """The COPY statement for a table."""
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(*table), columns)
+
+    @property
+    def text(self) -> str:
+        """One of its transactions, and where the rows come from."""
+        each = f"\n-- and again for every {self.every} {self.unit}" if self.every else ""
+        copied = f"{preview(self.copy_into('the table named'))}; -- {mask(self.source.text)}"
+        before = "".join(f"{preview(s).strip()};\n" for s in self.before)
+        return f"BEGIN;\n{before}{copied}\nCOMMIT;{each}"
+
+    @property
+    def shape(self) -> str:
+        """The same as the text."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Ask again and again until the first value of the answer is true; fail at the deadline."""
 
@@ -257,7 +323,7 @@ class Repeat:
         return self.text
 
 
-Step = Sql | Command | File | Copy | Wait | Check | Repeat
+Step = Sql | Command | File | Copy | Load | Wait | Check | Repeat
 
 
 @dataclass(frozen=True, slots=True)

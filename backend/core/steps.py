@@ -18,6 +18,7 @@ from backend.core.connection import Connection, explain, guarded, is_lost
 from backend.core.copying import copy
 from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Refused, Unreachable
 from backend.core.host import Program
+from backend.core.loading import load
 from backend.core.plan import (
     Answer,
     Answers,
@@ -25,6 +26,7 @@ from backend.core.plan import (
     Command,
     Copy,
     File,
+    Load,
     Repeat,
     Sql,
     Step,
@@ -51,6 +53,8 @@ async def perform(step: Step, answers: Answers, around: Surroundings) -> Answer:
                 return await _repeat(step, around)
             case Copy():
                 return await copy(step, around)
+            case Load():
+                return await load(step, around)
             case Command():
                 return await _command(step, around)
             case File():
@@ -198,7 +202,7 @@ async def _look(step: Wait, left: float, around: Surroundings) -> tuple[Answer, 
 
 async def _repeat(step: Repeat, around: Surroundings) -> Answer:
     connection = await around.connection(step.on, step.dbname)
-    done = 0
+    done = rounds = 0
     try:
         while True:
             stop_if_cancelled(around)
@@ -207,8 +211,8 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
             around.busy()
             if not answer.scalar:
                 return Answer(({"done": done},), done, answer.text)
-            done += int(answer.scalar)
-            around.progress(Progress(done, step.total, step.unit))
+            done, rounds = done + int(answer.scalar), rounds + 1
+            around.progress(Progress(done, step.total, step.unit, rounds))
             await _pause(step.pause, around)
     except Interrupted:
         raise Interrupted(f"after {done} {step.unit}") from None
