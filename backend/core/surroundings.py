@@ -13,11 +13,12 @@ from backend.core.host import Host, Program
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a step is done; `total` is None where nobody knows."""
+    """How much of a step is done, in how many rounds; `total` is None where nobody knows."""
 
     done: int
     total: int | None
     unit: str
+    rounds: int = 0
 
 
 class Surroundings(Protocol):
