@@ -24,13 +24,17 @@ Populate = Callable[[Database], AbstractContextManager["Samples"]]
 class Samples:
     """Parameters by view and action; actions in `on_empty` are planned on an empty database instead.
 
-    `without` names the extensions that this server cannot have: what needs one is skipped.
+    `without` names the extensions that this server cannot have: what needs one is skipped. For the plans that
+    are kept, `varying` says what in them is another one each time and how it is written instead, and
+    `edition` is the version of the extension that decides what they are, such as `pg_partman-4`.
     """
 
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     actions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     on_empty: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
+    varying: Mapping[str, str] = field(default_factory=dict)
+    edition: str = ""
 
     def skip_without(self, needs: Needs) -> None:
         """Skip a test whose subject needs an extension that this server cannot have."""

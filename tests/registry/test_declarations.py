@@ -12,6 +12,7 @@ import pytest
 from backend.core.declare import Action, Danger, View
 from backend.core.params import Param
 from backend.core.registry import actions, find_view, rooms, views
+from tests.registry.golden import ROOMS
 
 VIEWS = [pytest.param(v, id=v.name) for v in views()]
 ACTIONS = [pytest.param(a, id=a.name) for a in actions()]
@@ -37,6 +38,11 @@ def test_its_docstring_begins_with_a_sentence_of_one_line(declared: View[Any] | 
 def test_its_name_is_room_and_word(declared: View[Any] | Action) -> None:
     assert re.fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)*", declared.name)
     assert declared.room in {r.name for r in rooms()}
+
+
+def test_every_plan_that_is_kept_is_of_an_action() -> None:
+    kept = {".".join(path.stem.split(".")[:2]) for path in ROOMS.glob("*/plans/*.txt")}
+    assert kept <= {a.name for a in actions()}
 
 
 @pytest.mark.parametrize("declared", ALL)

@@ -13,9 +13,11 @@ from backend.core.declare import Action, View
 from backend.core.errors import Missing
 from backend.core.judge import judge
 from backend.core.registry import actions, views
-from backend.core.run import make_plan
+from backend.core.run import dry_run, make_plan
+from tests.registry import golden
 from tests.registry.conftest import Sessions, Stage
 from tests.registry.reviewed import FUNCTIONS
+from tui.telling import told_report
 
 VIEWS = [pytest.param(v, id=v.name) for v in views()]
 ACTIONS = [pytest.param(a, id=a.name) for a in actions()]
@@ -108,6 +110,19 @@ async def test_a_plan_is_made_by_looking_alone(action: Action, stage: Stage, loo
     assert plan.danger >= action.danger
     assert (await make_plan(session, action, params)).shape == plan.shape
     demand_looking(stage, start)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_a_plan_reads_as_it_is_kept(
+    action: Action, stage: Stage, look: Sessions, pytestconfig: pytest.Config
+) -> None:
+    samples = stage.samples[action.room]
+    samples.skip_without(action.needs)
+    session = await look("empty" if action.name in samples.on_empty else action.room)
+    name = golden.name_of(action, samples, session.facts.major)
+    plan = await make_plan(session, action, samples.actions.get(action.name, {}))
+    text = told_report(session.target, dry_run(action, session, plan), on_terminal=False)
+    golden.compare(name, golden.settled(text, samples), pytestconfig.getoption("update_snapshots"))
 
 
 def demand_looking(stage: Stage, start: int) -> None:
