@@ -78,7 +78,13 @@ class Desk:
         from backend.core.session import Session
 
         host = host_for(self.target)
-        self._session = Session(self.target, host, timeout=self.timeout, ask_password=self.ask_password)
+        self._session = Session(
+            self.target,
+            host,
+            timeout=self.timeout,
+            ask_password=self.ask_password,
+            other=self.inventory.get,
+        )
         self._poller = Poller(self._session, changed=lambda facts: self.facts_changed(facts))
         self._poller.start()
         self._connecting = asyncio.create_task(self._connect())

@@ -163,7 +163,11 @@ async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, asking
 async def session_for(target: Target, options: Options, asking: Asking) -> AsyncIterator[Session]:
     """A session, not opened yet; closed at the end without waiting for a frozen server."""
     session = Session(
-        target, host_for(target), timeout=options.patience, ask_password=asking.asker(target.name)
+        target,
+        host_for(target),
+        timeout=options.patience,
+        ask_password=asking.asker(target.name),
+        other=lambda name: options.read_inventory().get(name),
     )
     try:
         yield session

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from backend.core.errors import PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
 from backend.core.host import Host
 from backend.core.lane import Lane, Request
-from backend.core.target import Target
+from backend.core.target import Inventory, Target
 
 T = TypeVar("T")
 
@@ -95,7 +95,10 @@ class _Passwords:
 
 
 class Session:
-    """An open target. `open()` first; then views `await s.fetch(Row, QUERY, …)`."""
+    """An open target. `open()` first; then views `await s.fetch(Row, QUERY, …)`.
+
+    `other` finds another target of the inventory by its name, for views that compare two.
+    """
 
     def __init__(
         self,
@@ -104,10 +107,12 @@ class Session:
         *,
         timeout: float = 10,
         ask_password: AskPassword | None = None,
+        other: Callable[[str], Target] = Inventory().get,
     ) -> None:
         self.target = target
         self.host = host
         self.timeout = timeout
+        self.other = other
         self.sent: dict[str, dict[bytes, None]] = {}
         self.round_trip = 0.0
         self._passwords = _Passwords(ask_password)

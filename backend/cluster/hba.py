@@ -1,0 +1,245 @@
+"""The rules of pg_hba.conf as the server's own parser reads the file now, and which of them would match."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from psycopg import sql
+
+from backend.cluster import deciding
+from backend.cluster.deciding import Client
+from backend.cluster.secrets import option
+from backend.core.declare import Col, Health, Verdict
+from backend.core.errors import Missing, Usage
+from backend.core.facts import Facts, Query, Since
+from backend.core.session import Session
+
+Match = Literal["first", "perhaps", "later", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class HbaRow:
+    """One rule, or one line that is wrong."""
+
+    file: Annotated[str, Col("File", key=True, priority=7)]
+    line: Annotated[int, Col("Line", key=True, priority=1)]
+    match: Annotated[
+        Match | None, Col("Match", priority=1, help="first decides; perhaps needs what only the server knows")
+    ]
+    type: Annotated[str | None, Col("Type", priority=1)]
+    database: Annotated[str | None, Col("Database", priority=1)]
+    user: Annotated[str | None, Col("User", priority=1)]
+    address: Annotated[str | None, Col("Address", priority=2)]
+    netmask: Annotated[str | None, Col("Netmask", priority=8)]
+    method: Annotated[str | None, Col("Method", priority=1)]
+    options: Annotated[str | None, Col("Options", priority=4)]
+    error: Annotated[str | None, Col("Error", text=True, priority=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as `pg_hba_file_rules` has it; lists as the server took them apart, files in them read."""
+
+    file: str
+    line: int
+    type: str | None
+    database: list[str] | None
+    user: list[str] | None
+    address: str | None
+    netmask: str | None
+    method: str | None
+    options: list[str] | None
+    error: str | None
+
+
+RULES = Query(
+    Since(16, """
+SELECT r.file_name AS file,
+       r.line_number AS line,
+       r.type,
+       r.database,
+       r.user_name AS "user",
+       r.address,
+       r.netmask,
+       r.auth_method AS method,
+       r.options,
+       r.error
+  FROM pg_catalog.pg_hba_file_rules AS r
+ ORDER BY r.rule_number NULLS LAST, r.file_name, r.line_number
+"""),
+    Since(14, """
+SELECT coalesce((SELECT p.setting
+                   FROM pg_catalog.pg_settings AS p
+                  WHERE p.name = 'hba_file'), 'pg_hba.conf') AS file,
+       r.line_number AS line,
+       r.type,
+       r.database,
+       r.user_name AS "user",
+       r.address,
+       r.netmask,
+       r.auth_method AS method,
+       r.options,
+       r.error
+  FROM pg_catalog.pg_hba_file_rules AS r
+ ORDER BY r.line_number
+"""),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Memberships:
+    known: bool
+    roles: list[str]
+    ssl: bool
+
+
+# Superusers are members of no role here: the server asks without that privilege.
+_ABOUT = Query("""
+WITH RECURSIVE member(oid) AS (
+    SELECT oid
+      FROM pg_catalog.pg_roles
+     WHERE rolname = %s
+     UNION
+    SELECT m.roleid
+      FROM pg_catalog.pg_auth_members AS m
+      JOIN member ON member.oid = m.member
+)
+SELECT EXISTS (SELECT FROM member) AS known,
+       ARRAY(SELECT r.rolname::pg_catalog.text
+               FROM pg_catalog.pg_roles AS r
+               JOIN member USING (oid)) AS roles,
+       pg_catalog.current_setting('ssl') = 'on' AS ssl
+""")
+
+
+async def rules_of(s: Session) -> list[Rule]:
+    """The rules in the file now; a role that may not read them is told what would let it."""
+    try:
+        return await s.fetch(Rule, RULES)
+    except Missing as e:
+        if "could not open" in e.message:
+            raise Missing(
+                e.message, hint="the server itself may not read the file", sqlstate=e.sqlstate
+            ) from None
+        raise Missing(e.message, hint=_grants(s.facts), sqlstate=e.sqlstate) from None
+
+
+async def hba_rules(s: Session) -> list[HbaRow]:
+    """The rules and the lines that are wrong, in the order in which the server tries them."""
+    return [_row(rule) for rule in await rules_of(s)]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who would connect: None for the address is the server's own socket."""
+
+    user: str | None = None
+    database: str | None = None
+    address: str | None = None
+    ssl: bool | None = None
+    replication: bool = False
+
+    def demand(self) -> bool:
+        """Whether anything is asked; a usage error when it is not enough or no address."""
+        if self.user is None and self.database is None and self.address is None:
+            return False
+        if self.user is None:
+            raise Usage("who would match is asked with --user, --database and --address")
+        if self.address not in (None, "local"):
+            try:
+                ipaddress.ip_address(self.address or "")
+            except ValueError:
+                raise Usage(f"--address wants an IP address or local, not {self.address!r}") from None
+        return True
+
+
+async def hba_rows(s: Session, question: Question) -> list[HbaRow]:
+    """The rules; where somebody is asked for, each says whether it is the one that decides."""
+    asking = question.demand()
+    rules = await rules_of(s)
+    if not asking:
+        return [_row(rule) for rule in rules]
+    [about] = await s.fetch(_Memberships, _ABOUT, question.user)
+    ssl = about.ssl if question.ssl is None else question.ssl
+    address = None if question.address in (None, "local") else ipaddress.ip_address(question.address or "")
+    client = Client(
+        question.user or "",
+        frozenset(about.roles),
+        question.database or question.user or "",
+        address,
+        ssl and address is not None,
+        question.replication,
+        s.facts.major,
+    )
+    return _marked(rules, client, await deciding.known(s, rules, address))
+
+
+def _marked(rules: list[Rule], client: Client, network: deciding.Network) -> list[HbaRow]:
+    rows: list[HbaRow] = []
+    decided = False
+    for rule in rules:
+        fits = deciding.fits(rule, client, network)
+        match: Match = "no" if fits is False else "perhaps" if fits is None else "first"
+        if decided and match != "no":
+            match = "later"
+        decided = decided or match == "first"
+        rows.append(replace(_row(rule), match=match))
+    return rows
+
+
+def _row(rule: Rule) -> HbaRow:
+    return HbaRow(
+        rule.file,
+        rule.line,
+        None,
+        rule.type,
+        _joined(rule.database),
+        _joined(rule.user),
+        rule.address,
+        rule.netmask,
+        rule.method,
+        " ".join(option(o) for o in rule.options) if rule.options else None,
+        rule.error,
+    )
+
+
+def _joined(words: list[str] | None) -> str | None:
+    return ",".join(words) if words is not None else None
+
+
+def _grants(facts: Facts) -> str:
+    text = sql.SQL(
+        "GRANT SELECT ON pg_catalog.pg_hba_file_rules TO {0};"
+        " GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() TO {0}"
+    ).format(sql.Identifier(facts.user))
+    return f"{text.as_string(None)} let it read them"
+
+
+_NEAR = ("127.", "::1", "samehost")
+
+
+def hba_verdict(row: HbaRow) -> Verdict | None:
+    """A line that is wrong keeps the server from starting; trust lets anybody in who gets there."""
+    if row.error:
+        return Verdict(
+            Health.CRITICAL, f"{row.error}; the server keeps its old rules and would not start again"
+        )
+    if row.type is None or row.type == "local" or (row.address or "").startswith(_NEAR):
+        return None
+    if row.method == "trust":
+        return Verdict(Health.WARNING, f"{row.user} gets in from {row.address} without any password")
+    if row.method == "password" and row.type != "hostssl":
+        return Verdict(
+            Health.WARNING, "the password travels in the clear where the connection is not encrypted"
+        )
+    return None
+
+
+def nobody_verdict(rows: Sequence[HbaRow]) -> Verdict | None:
+    """Where somebody was asked for and no rule fits."""
+    if rows and all(r.match == "no" for r in rows):
+        return Verdict(Health.WARNING, "no rule matches: the server would refuse")
+    return None
