@@ -135,9 +135,10 @@ END
     folder "$at" '' '' "${exe%/*}"
 done
 # Only patterns become paths here, a blank parts nothing.
-IFS=
 for pattern; do
+    IFS=
     for each in $pattern; do
+        unset IFS
         [ ! -e "$each/PG_VERSION" ] && [ ! -d "$each/base" ] || folder "$each" '' '' "$bin"
     done
 done
