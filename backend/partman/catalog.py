@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -102,6 +102,17 @@ SELECT p.parent_table,
  ORDER BY p.parent_table
 """)
 
+# Which column a trigger of 4.x goes by stands in the configuration alone.
+_CONTROLS = Query("""
+SELECT a.attrelid AS oid,
+       a.attname::pg_catalog.text AS name,
+       pg_catalog.format_type(a.atttypid, NULL) AS type
+  FROM pg_catalog.pg_attribute AS a
+ WHERE a.attrelid = ANY (%s::pg_catalog.oid[])
+   AND a.attnum > 0
+   AND NOT a.attisdropped
+""")
+
 _CLOCK = Query("""
 SELECT pg_catalog.clock_timestamp() AS now,
        pg_catalog.clock_timestamp()::pg_catalog.timestamp AS local
@@ -131,6 +142,15 @@ class Parent:
     def identifier(self) -> sql.Identifier:
         """Its name in SQL."""
         return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A column of a table that may be the one its rows are told apart by."""
+
+    oid: int
+    name: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +239,12 @@ class PartitionSet:
         """The partition for all that fits in no other."""
         return next((p for p in self.partitions if p.range.default), None)
 
+    @property
+    def measured(self) -> bool:
+        """Whether it can be told of every partition where it ends."""
+        ranges = [p.range for p in self.partitions if not p.range.default]
+        return all(r.ranged and (r.upper is None or self.scale.measure(r.upper) is not None) for r in ranges)
+
     def size(self, of: Partition) -> int | None:
         """The bytes of a partition with all below it; None where one cannot be measured now."""
         parts = [of.bytes, *(self.size(p) for p in self.below.get(of.oid, ()))]
@@ -232,15 +258,26 @@ async def partition_sets(s: Session) -> list[PartitionSet]:
         ask(s, Parent, _PARENTS), ask(s, Partition, _PARTITIONS), ask(s, Clock, _CLOCK), configs(s)
     )
     known = {c.parent_table: c.settings for c in configured}
+    parents = await _with_controls(s, [p for p in parents if p.relkind == "p" or p.plain in known], known)
     below: dict[int, list[Partition]] = {}
     for each in partitions:
         below.setdefault(each.parent, []).append(each)
     tree = {oid: tuple(found) for oid, found in below.items()}
-    return [
-        PartitionSet(p, tree.get(p.oid, ()), known.get(p.plain), clock, tree)
-        for p in parents
-        if p.relkind == "p" or p.plain in known
-    ]
+    return [PartitionSet(p, tree.get(p.oid, ()), known.get(p.plain), clock, tree) for p in parents]
+
+
+async def _with_controls(
+    s: Session, parents: Sequence[Parent], known: Mapping[str, Mapping[str, Any]]
+) -> list[Parent]:
+    """The parents; those of triggers with their columns as configured."""
+    triggered = [p.oid for p in parents if p.relkind == "r"]
+    found = await ask(s, Control, _CONTROLS, triggered) if triggered else []
+    types = {(c.oid, c.name): c.type for c in found}
+    return [_with_control(p, known[p.plain]["control"], types) if p.oid in triggered else p for p in parents]
+
+
+def _with_control(of: Parent, control: str, types: Mapping[tuple[int, str], str]) -> Parent:
+    return replace(of, control=control, control_type=types.get((of.oid, control)))
 
 
 async def configs(s: Session) -> list[Config]:

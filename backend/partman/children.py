@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from backend.core.session import Session
 from backend.partman.catalog import Partition, PartitionSet, count_of, numbers
 from backend.partman.found import NoSuchSet, find_set
 from backend.partman.place import ask
-from backend.partman.retention import cutoffs, due
+from backend.partman.retention import Untold, cutoffs, due
 from backend.partman.sets import highest_of
 
 State = Literal["attached", "detaching", "detached"]
@@ -85,7 +86,9 @@ async def partition_rows(s: Session, parent: str, exact: bool) -> list[Partition
         found = await find_set(s, parent)
     except NoSuchSet:
         return []
-    gone = {p.oid for p in await due_of(s, found)}
+    gone: set[int] = set()
+    with suppress(Untold):
+        gone = {p.oid for p in await due_of(s, found)}
     counted = await numbers(s, [count_of(p) for p in found.partitions if p.countable] if exact else [])
     spans = {span.first: number for number, span in enumerate(found.spans)}
     ordered = sorted(found.partitions, key=lambda p: _order(p, spans))
@@ -99,11 +102,16 @@ def _order(of: Partition, spans: dict[str, int]) -> tuple[bool, int, str]:
 
 
 async def due_of(s: Session, of: PartitionSet, retention: str | None = None) -> list[Partition]:
-    """The partitions of one set that its retention, or the given one, lets go."""
+    """The partitions of one set that its retention, or the given one, lets go.
+
+    Raises `Untold` where only pg_partman can tell.
+    """
     wanted = retention or (of.config or {}).get("retention")
     if wanted is None:
         return []
     asked = highest_of(of)
+    if not of.measured or (asked is None and not of.scale.timed):
+        raise Untold(of)
     highest = (await numbers(s, [asked])).get(of.at.oid) if asked is not None else None
     return due(of, wanted, (await cutoffs(s, [wanted])).get(wanted), highest)
 

@@ -15,12 +15,13 @@ from backend.core.errors import Refused, Usage
 from backend.core.facts import Query
 from backend.core.plan import Answers, Check, Plan, Sql, Step, statement
 from backend.core.session import Session
-from backend.partman.bounds import Span
+from backend.partman.bounds import EPOCHS, Span
 from backend.partman.calls import Target, call, children, counted, last, select
 from backend.partman.catalog import Partition, PartitionSet, configs, partition_sets
 from backend.partman.children import due_of
 from backend.partman.found import find_managed, literal
-from backend.partman.place import ACTING, ask, schema
+from backend.partman.place import ACTING, ask, declarative, schema
+from backend.partman.retention import Untold
 from backend.partman.strays import strays_of
 
 ParentName = Annotated[str, Ask("Set", choices="partman.sets.parent")]
@@ -69,7 +70,7 @@ async def maintain(
         _demand_no_undo(chosen[0])
     else:
         chosen, notes = await _automatic(s)
-    gone = {f.at.oid: await due_of(s, f) for f in chosen}
+    gone = {f.at.oid: await _gone(s, f) for f in chosen}
     subject = chosen[0].at.parent if parent is not None else s.target.label
     if not chosen:
         return Plan(subject, (), notes=("no set is maintained automatically", *notes))
@@ -78,7 +79,7 @@ async def maintain(
         (*(_maintain(s, f, analyze, lenient=all_sets) for f in chosen), _ran()),
         danger=max(_danger(f, gone[f.at.oid]) for f in chosen),
         notes=(*notes, *(n for f in chosen for n in _remarks(f, gone[f.at.oid]))),
-        rows=tuple(target(f, p) for f in chosen for p in gone[f.at.oid]),
+        rows=tuple(target(f, p) for f in chosen for p in gone[f.at.oid] or ()),
         result=lambda answers: _told(chosen, answers),
     )
 
@@ -111,8 +112,16 @@ def _order(of: PartitionSet) -> tuple[bool, int, str]:
     return (order is None, order or 0, of.at.plain)
 
 
-def _danger(of: PartitionSet, gone: Sequence[Partition]) -> Danger:
-    if not gone:
+async def _gone(s: Session, of: PartitionSet) -> list[Partition] | None:
+    """What retention lets go; None where only pg_partman can tell."""
+    try:
+        return await due_of(s, of)
+    except Untold:
+        return None
+
+
+def _danger(of: PartitionSet, gone: Sequence[Partition] | None) -> Danger:
+    if gone is not None and not gone:
         return Danger.CHANGE
     return Danger.DESTROY if drops(of) else Danger.DISRUPT
 
@@ -123,10 +132,12 @@ def drops(of: PartitionSet) -> bool:
     return not config.get("retention_keep_table") and not config.get("retention_schema")
 
 
-def _remarks(of: PartitionSet, gone: Sequence[Partition]) -> list[str]:
+def _remarks(of: PartitionSet, gone: Sequence[Partition] | None) -> list[str]:
+    what = "drops" if drops(of) else "detaches"
+    if gone is None:
+        return [f"which partitions retention of {clean(of.at.parent)} {what} cannot be told before"]
     if not gone:
         return []
-    what = "drops" if drops(of) else "detaches"
     return [f"retention of {clean(of.at.parent)} {what} {counted(gone, 'partition')}"]
 
 
@@ -177,6 +188,11 @@ async def fill_gaps(s: Session, parent: ParentName) -> Plan:
     made = sum(_count(found, gap) for gap in found.gaps)
     if not made:
         return Plan(found.at.parent, (), notes=(f"{clean(found.at.parent)} has no gaps",))
+    if found.scale.epoch in EPOCHS and not declarative(s.facts):
+        raise Refused(
+            f"{clean(found.at.parent)} counts time in numbers, and pg_partman 4 fills no gaps in such sets",
+            hint="CREATE TABLE … PARTITION OF makes the partitions",
+        )
     if made > MOST_MADE:
         raise Refused(f"that would make {made} partitions", hint="partman.gaps shows where they are")
     await _demand_none_stranded(s, found)

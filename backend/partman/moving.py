@@ -75,6 +75,8 @@ def _source(of: PartitionSet, old: Table | None) -> Table:
         if old.oid == of.at.oid:
             raise Refused("--source is the set itself", hint="leave it out to empty the default partition")
         return old
+    if of.at.relkind == "r":  # a trigger of 4.x leaves in the parent what it does not send on
+        return Table(of.at.oid, of.at.parent, of.at.plain, of.at.schema, of.at.name, of.at.relkind)
     default = of.default
     if default is None:
         raise Refused(f"{clean(of.at.parent)} has no default partition", hint="--source names an old table")

@@ -81,8 +81,8 @@ def _program(s: Session, ground: Ground) -> str:
                 hint="install it there, or schedule through pg_cron",
             )
         return ground.pgtui
-    beside = Path(sys.executable).with_name("pgtui")
-    found = str(beside) if beside.exists() else shutil.which("pgtui")
+    called, beside = Path(sys.argv[0]), Path(sys.executable).with_name("pgtui")
+    found = shutil.which(called if called.name == "pgtui" else "pgtui") or shutil.which(beside)
     if found is None:
         raise Missing(
             "the program pgtui is not found on this machine", hint="it has to be on the search path"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from backend.core.errors import PgtuiError, Usage
+from backend.core.clean import clean
+from backend.core.errors import PgtuiError, Refused, Usage
 from backend.core.facts import Query
 from backend.core.session import Session
 from backend.core.values import Interval
@@ -20,6 +21,17 @@ SELECT t.retention,
        pg_catalog.now() - t.retention::pg_catalog.interval AS cutoff
   FROM pg_catalog.unnest(%s::pg_catalog.text[]) AS t (retention)
 """)
+
+
+class Untold(Refused):
+    """Only pg_partman itself knows what a retention lets go."""
+
+    def __init__(self, of: PartitionSet) -> None:
+        super().__init__(
+            f"which partitions the retention of {clean(of.at.parent)} lets go cannot be told from here",
+            hint="their bounds are neither times nor numbers, or the key has no index; partman.maintain lets"
+            " pg_partman decide",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,10 @@ class SetRow:
     ]
     gaps: Annotated[int, Col("Gaps", priority=2)]
     retention: Annotated[str | None, Col("Retention", priority=4)]
-    due: Annotated[int | None, Col("Due", priority=3, help="Partitions that the retention lets go now")]
+    due: Annotated[
+        int | None,
+        Col("Due", priority=3, help="Partitions that the retention lets go now; empty: cannot be told"),
+    ]
     due_bytes: Annotated[int | None, Col("Due size", unit="bytes", priority=6)]
     last_maintenance: Annotated[
         datetime | None, Col("Maintained", priority=4, help="Known from pg_partman 5.1 on, or from jobmon")
@@ -190,6 +193,7 @@ def _row(of: PartitionSet, around: _Around) -> SetRow:
     gone = due(of, retention, around.cutoffs.get(retention or ""), highest)
     maintained = _maintained(of, around.job)
     timed = of.scale.timed
+    told = retention is not None and of.measured and (timed or highest is not None)
     return SetRow(
         parent=at.parent,
         kind=_KINDS.get(at.strategy),
@@ -204,8 +208,8 @@ def _row(of: PartitionSet, around: _Around) -> SetRow:
         default_rows=around.stranded.get(of.default.oid) if of.default else None,
         gaps=len(of.gaps),
         retention=retention,
-        due=len(gone) if retention else None,
-        due_bytes=_sum([of.size(p) for p in gone]) if retention else None,
+        due=len(gone) if told else None,
+        due_bytes=_sum([of.size(p) for p in gone]) if told else None,
         last_maintenance=maintained,
         managed=of.config is not None,
         automatic=config.get("automatic_maintenance") == "on" if config else None,

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,7 +52,19 @@ def test_a_rhythm_that_cron_cannot_keep_is_refused(every: str) -> None:
 
 
 @pytest.fixture
-def keeper() -> Iterator[str]:
+def program(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program pgtui at a place that any account may read."""
+    folder = workspace.new_folder("programs")
+    folder.mkdir()
+    made = folder / "pgtui"
+    made.write_text(f'#!/bin/sh\nexec {shlex.quote(str(Path(sys.executable).with_name("pgtui")))} "$@"\n')
+    made.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return made
+
+
+@pytest.fixture
+def keeper(program: Path) -> Iterator[str]:
     """An account without a crontab, whose crontab is gone again after the test."""
     if shutil.which("crontab") is None:
         pytest.skip("crontab is not installed")
@@ -126,7 +139,7 @@ async def test_a_schedule_that_will_drop_wants_a_word_and_carries_it(
 
 
 async def test_an_inventory_is_named_by_its_whole_path(
-    partman: Database, consoles: Consoles, keeper: str, workspace: Workspace
+    partman: Database, consoles: Consoles, keeper: str, program: Path, workspace: Workspace
 ) -> None:
     folder = workspace.new_folder("inventory")
     folder.mkdir()
@@ -138,7 +151,7 @@ async def test_an_inventory_is_named_by_its_whole_path(
     await console.done("partman.schedule", by="crontab")
     [line] = crontab(keeper).splitlines()
     words = shlex.split(line.replace("\\%", "%"))
-    assert words[5].startswith("/")
+    assert words[5] == str(program)
     assert words[6:] == [
         "run-action", "partman.maintain", "--all-sets", "--inventory", str(file), "--target", "the shop",
         "--yes", "--confirm", "the shop", "#", "pgtui", "partman.maintain", "the", "shop",
