@@ -59,6 +59,7 @@ SELECT f.sourcefile AS file,
    AND p.context IS DISTINCT FROM 'postmaster'
  ORDER BY f.seqno""")
 
+# A rule that has an error is one that fits no connection, such as hostssl while ssl is off; it is loaded.
 HBA_ERRORS: tuple[Since, Since] = (
     Since(
         16,
@@ -70,6 +71,7 @@ SELECT r.file_name AS file,
        true AS stops_all
   FROM pg_catalog.pg_hba_file_rules AS r
  WHERE r.error IS NOT NULL
+   AND r.type IS NULL
  ORDER BY r.file_name, r.line_number""",
     ),
     Since(
@@ -82,6 +84,7 @@ SELECT pg_catalog.current_setting('hba_file') AS file,
        true AS stops_all
   FROM pg_catalog.pg_hba_file_rules AS r
  WHERE r.error IS NOT NULL
+   AND r.type IS NULL
  ORDER BY r.line_number""",
     ),
 )
@@ -164,7 +167,7 @@ def before_all() -> Sql:
 def reloaded(of: Standing) -> Wait:
     """The step that waits until the server has read its configuration."""
     return Wait(
-        sql.SQL("SELECT pg_catalog.pg_conf_load_time() > {}").format(sql.Literal(of.loaded)),
+        sql.SQL("SELECT pg_catalog.pg_conf_load_time() > {} AS loaded").format(sql.Literal(of.loaded)),
         until="the server has read its configuration again",
         deadline=SECONDS,
         every=0.05,
