@@ -156,8 +156,7 @@ def _fill(cluster: PrivateCluster) -> None:
         if not _exists(connection, "SELECT FROM pg_class WHERE oid = to_regclass(%s)", "public.events"):
             for table in SHOP:
                 connection.execute(table)
-        if not _exists(connection, "SELECT FROM pg_class WHERE oid = to_regclass(%s)", "public.visits"):
-            make_partitions(connection)
+        make_partitions(connection)
         for statement in _logging():
             connection.execute(statement)
 
