@@ -306,11 +306,12 @@ def explain(error: psycopg.Error, what: str) -> PgtuiError:
     """A server's error as a sentence of ours with the server's words, its hint and SQLSTATE."""
     diag = error.diag
     # pg_partman and mimeo raise an error again with its context, detail and hint in the message itself.
-    words = mask((diag.message_primary or str(error)).partition("\nCONTEXT: ")[0].strip())
+    said, _, glued = (diag.message_primary or str(error)).partition("\nCONTEXT: ")
+    words = mask(said.strip())
     if (error.sqlstate or "").startswith("08") and diag.message_detail:
         # The reason why dblink could not connect; the sentence alone names none.
         words += f" ({' '.join(mask(diag.message_detail).split())})"
-    hint = mask(diag.message_hint or diag.message_detail or "") or None
+    hint = mask(diag.message_hint or diag.message_detail or _unglued(glued)) or None
     if error.sqlstate == "42501":
         return Missing(
             f"{what}: {words}", hint=hint or "the role lacks this privilege", sqlstate=error.sqlstate
@@ -320,6 +321,12 @@ def explain(error: psycopg.Error, what: str) -> PgtuiError:
             f"{what}: {words}", hint=hint or "another session holds the lock", sqlstate=error.sqlstate
         )
     return Failed(f"{what}: {words}", hint=hint, sqlstate=error.sqlstate)
+
+
+def _unglued(rest: str) -> str:
+    """The hint, or else the detail, that stands behind the context of an error raised again."""
+    found = re.search(r"\nDETAIL: (.*?)\nHINT: (.*?)(?=\nCONTEXT: |\Z)", rest, re.DOTALL)
+    return (found[2].strip() or found[1].strip()) if found else ""
 
 
 def not_a_server(target: Target, error: psycopg.Error) -> Unreachable:

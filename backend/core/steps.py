@@ -215,11 +215,16 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
             around.progress(Progress(done, step.total, step.unit, rounds))
             await _pause(step.pause, around)
     except Interrupted:
-        raise Interrupted(f"after {done} {step.unit}") from None
+        raise Interrupted(_so_far(step, done)) from None
     except psycopg.errors.QueryCanceled:
         if not around.cancelled.is_set():
             raise
-        raise Interrupted(f"after {done} {step.unit}") from None
+        raise Interrupted(_so_far(step, done)) from None
+
+
+def _so_far(step: Repeat, done: int) -> str:
+    left = "" if step.total is None else f", {max(step.total - done, 0)} are left"
+    return f"after {done} {step.unit}{left}"
 
 
 async def _pause(seconds: float, around: Surroundings) -> None:

@@ -63,7 +63,7 @@ async def move_data(
     more = " or more" if total >= MOST_COUNTED else ""
     return Plan(
         found.at.parent,
-        (Repeat(move, until="none is left", total=total, pause=pause), *_emptied(table)),
+        (Repeat(move, until="none is left", total=None if more else total, pause=pause), *_emptied(table)),
         danger=Danger.CHANGE if lock_wait else Danger.DISRUPT,
         notes=(f"{total}{more} rows in {clean(table.name)}", "VACUUM ANALYZE is worth while afterwards"),
         result=lambda answers: _moved(found, answers),

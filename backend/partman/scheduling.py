@@ -56,9 +56,7 @@ async def schedule(
     [around] = await ask(s, Around, _AROUND)
     if not remove:
         _demand_no_worker(s, around)
-    notes, danger = (), Danger.CHANGE
-    if not remove:
-        notes, danger = await _consequences(s)
+    notes, danger = ((), Danger.CHANGE) if remove else await _consequences(s)
     ground = await look(s) if by != "pg_cron" else None
     match by or _first(s, around, ground):
         case "pg_cron":

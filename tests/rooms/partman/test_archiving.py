@@ -357,7 +357,7 @@ def small(workspace: Workspace) -> Iterator[Path]:
     """A folder on a file system with hardly any room."""
     made = workspace.new_folder("small")
     made.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", made]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(made)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield made

@@ -44,7 +44,7 @@ async def test_cancelled_between_batches_it_keeps_what_was_moved_and_goes_on_lat
     await run.cancel()
     report = await moving
     assert isinstance(report.error, Interrupted)
-    assert "after 1 rows" in report.error.message
+    assert report.error.message == "cancelled in step 1 of 3, after 1 rows, 4 are left"
     assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(4,)]
     assert (await console.done("partman.move_data", parent="public.events"))["rows"] == 4
 
