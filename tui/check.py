@@ -11,7 +11,7 @@ from backend.core.clean import clean_lines
 from backend.core.declare import Health, Verdict, View
 from backend.core.errors import PgtuiError, Unreachable, Usage
 from backend.core.facts import Needs
-from backend.core.judge import perfdata
+from backend.core.judge import judges_rates, perfdata
 from backend.core.monitoring import Checked, nagios, openmetrics, worst, worst_first
 from backend.core.poller import Feed, Poller
 from backend.core.registry import find_view, room, views
@@ -21,6 +21,7 @@ from backend.core.target import Target
 from tui import reach
 from tui.options import ALL_DATABASES, CHECK_FORMATS, Options
 from tui.out import out
+from tui.sampling import APART, collect
 
 # What is said of a target that cannot be asked anything.
 CONNECTION = "connection"
@@ -56,7 +57,8 @@ async def _check(
     interrupts: reach.Interrupts,
 ) -> int:
     turn = asyncio.Semaphore(reach.AT_ONCE)
-    examiners = [Examiner(t, chosen, options, turn, interrupts.asking) for t in targets]
+    all_rates = form == "openmetrics"
+    examiners = [Examiner(t, chosen, options, turn, interrupts.asking, all_rates) for t in targets]
     found = await asyncio.gather(*(e.examine() for e in examiners))
     checks = worst_first([c for of in found for c in of])
     _print(checks, form)
@@ -65,13 +67,14 @@ async def _check(
 
 @dataclass(slots=True)
 class Examiner:
-    """Checks one target."""
+    """Checks one target; rates that nothing judges are only worth a second sample with `all_rates`."""
 
     target: Target
     chosen: list[View[Any]]
     options: Options
     turn: asyncio.Semaphore
     asking: reach.Asking
+    all_rates: bool
 
     async def examine(self) -> list[Checked]:
         """The verdicts; a target that does not answer is critical."""
@@ -102,7 +105,7 @@ class Examiner:
     ) -> list[Checked]:
         asking = self._ask(session, place, asked, demanding)
         try:
-            return await reach.within(asking, self.options.patience, place.label, self.asking)
+            return await reach.within(asking, self.options.patience + APART, place.label, self.asking)
         except PgtuiError as e:
             return self._failed(place, asked, e)
 
@@ -121,12 +124,12 @@ class Examiner:
 
     async def _one(self, session: Session, place: Target, view: View[Any]) -> Checked:
         feed = Feed(Poller(session), view, {p.name: p.default for p in view.params})
-        await feed.collect()
-        snapshot = feed.snapshot
+        limits = place.limits(view.name)
+        snapshot = await collect(feed, with_rates=self.all_rates or judges_rates(view, limits))
         answered = Answered(place.name, snapshot, place.dbname)
         if error := answered.error:
             return Checked(view.name, place.name, _verdict(error), {}, place.dbname, answered)
-        data = perfdata(view, snapshot.rows, place.limits(view.name))
+        data = perfdata(view, snapshot.rows, limits, snapshot.rates)
         return Checked(view.name, place.name, snapshot.judgement.overall, data, place.dbname, answered)
 
     def _failed(self, place: Target, asked: Sequence[View[Any]], error: PgtuiError) -> list[Checked]:

@@ -19,9 +19,7 @@ from backend.core.where import EVERYTHING, Where, parse
 from tui import reach
 from tui.options import ALL_DATABASES, FORMATS, Options
 from tui.out import complain, out, say
-
-# Between the two samples that a rate is made of, in seconds.
-APART = 1.0
+from tui.sampling import APART, collect
 
 
 @dataclass(slots=True)
@@ -129,10 +127,7 @@ class Looker:
             session = await self.stack.enter_async_context(reach.session_for(place, options, self.asking))
             feed = Feed(Poller(session), self.question.view, self.question.params)
             self._feeds[place.dbname] = feed
-            await feed.collect()
-            if not self.question.view.has_rates or feed.snapshot.error or feed.snapshot.missing:
-                return feed.snapshot
-            await asyncio.sleep(APART)
+            return await collect(feed, with_rates=True)
         await feed.collect()
         return feed.snapshot
 

@@ -72,8 +72,8 @@ class Col:
     """What a row's field says about its column.
 
     `warn` and `crit` are in the field's own unit; `low` turns them round (less is worse). `rate` marks a
-    counter that is shown as its change per second. `priority` 1 is always shown, 9 only where there is
-    room; the `text` column takes the space that is left and is always visible.
+    counter that is shown and judged as its change per second. `priority` 1 is always shown, 9 only where
+    there is room; the `text` column takes the space that is left and is always visible.
     """
 
     title: str

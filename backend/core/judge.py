@@ -16,6 +16,8 @@ from backend.core.values import Interval, Size
 
 Key = tuple[Any, ...]
 
+# By row key and column the change per second between two samples; None where there is only one.
+Rates = Mapping[Key, Mapping[str, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -42,13 +44,18 @@ FINE = Finding(Health.OK)
 NOTHING = Judgement(Verdict(Health.OK, ""))
 
 
-def judge(view: View[Any], rows: Sequence[Any], limits: Limits | None = None) -> Judgement:
-    """Judge every row and the whole; the worst finding speaks for the view."""
+def judge(
+    view: View[Any], rows: Sequence[Any], limits: Limits | None = None, rates: Rates | None = None
+) -> Judgement:
+    """Judge every row and the whole; the worst finding speaks for the view.
+
+    The limits of a column that is a rate are per second; without `rates` there is no finding on it.
+    """
     limits = limits or Limits()
     check_limits(view, limits)
     findings: dict[Key, Finding] = {}
     for row in rows:
-        found = _judge_row(view, row, limits)
+        found = _judge_row(view, row, limits, (rates or {}).get(view.key(row), {}))
         if found.health is not Health.OK and not _silenced(view, row, limits):
             findings[view.key(row)] = found
     return Judgement(_overall(view, rows, findings), findings)
@@ -93,14 +100,19 @@ def _as_number(given: Threshold) -> float:
     return given.total_seconds() if isinstance(given, timedelta) else given
 
 
-def _judge_row(view: View[Any], row: Any, limits: Limits) -> Finding:
+def judges_rates(view: View[Any], limits: Limits) -> bool:
+    """Whether a verdict on the view takes rates, and so two samples."""
+    return any(c.col.rate and thresholds(view, c, limits) != (None, None) for c in view.columns)
+
+
+def _judge_row(view: View[Any], row: Any, limits: Limits, rates: Mapping[str, float | None]) -> Finding:
     cells: dict[str, Health] = {}
     said: list[tuple[Health, str]] = []
     for column in view.columns:
         warn, crit = thresholds(view, column, limits)
         if warn is None and crit is None:
             continue
-        value = getattr(row, column.name)
+        value = _measured(row, column, rates)
         health = column.judge(value, warn, crit)
         if health is not Health.OK:
             cells[column.name] = health
@@ -114,6 +126,10 @@ def _judge_row(view: View[Any], row: Any, limits: Limits) -> Finding:
 
 
 def _silenced(view: View[Any], row: Any, limits: Limits) -> bool:
+def _measured(row: Any, column: Column, rates: Mapping[str, float | None]) -> Any:
+    return rates.get(column.name) if column.col.rate else getattr(row, column.name)
+
+
     """Whether the inventory is silent about the row: `column=value`, or just the value of a key column."""
     names = {c.name: str(getattr(row, c.name)) for c in view.columns}
     keys = {str(part) for part in view.key(row)}
@@ -142,7 +158,9 @@ def _fine(view: View[Any], rows: Sequence[Any]) -> str:
     return view.empty if not rows else f"{len(rows)} row{'s' if len(rows) != 1 else ''}, nothing to report"
 
 
-def perfdata(view: View[Any], rows: Sequence[Any], limits: Limits) -> dict[str, dict[str, Any]]:
+def perfdata(
+    view: View[Any], rows: Sequence[Any], limits: Limits, rates: Rates | None = None
+) -> dict[str, dict[str, Any]]:
     """The judged columns' values by label, each with unit and thresholds, as monitoring systems plot them."""
     data: dict[str, dict[str, Any]] = {}
     for column in view.columns:
@@ -150,10 +168,11 @@ def perfdata(view: View[Any], rows: Sequence[Any], limits: Limits) -> dict[str, 
         if warn is None and crit is None:
             continue
         for row in rows:
-            value = getattr(row, column.name)
+            value = _measured(row, column, (rates or {}).get(view.key(row), {}))
             if value is None:
                 continue
-            label = "_".join([column.name, *(str(k) for k in view.key(row) if k is not None)])
+            name = f"{column.name}_per_second" if column.col.rate else column.name
+            label = "_".join([name, *(str(k) for k in view.key(row) if k is not None)])
             data[label] = {
                 "value": plain_number(value),
                 "unit": unit_of(column),

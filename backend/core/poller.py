@@ -174,7 +174,7 @@ class Feed:
         if self._facts is not facts:  # a restart or another server: its counters began anew
             self._facts, self._sample = facts, None
         rates = self._rates(rows, now)
-        judgement = judge(self.view, rows, source.target.limits(self.view.name))
+        judgement = judge(self.view, rows, source.target.limits(self.view.name), rates)
         return Snapshot(self.view, rows, datetime.now(UTC), now - began, judgement, rates)
 
     async def _missing(self) -> str:
@@ -188,7 +188,7 @@ class Feed:
         self._equipped = not said
         return said
 
-    def _rates(self, rows: tuple[Any, ...], now: float) -> Mapping[Key, Mapping[str, float | None]]:
+    def _rates(self, rows: tuple[Any, ...], now: float) -> Rates:
         columns = [c.name for c in self.view.columns if c.col.rate]
         if not columns:
             return {}

@@ -26,7 +26,7 @@ class Snapshot:
     collected_at: datetime | None = None
     seconds: float = 0
     judgement: Judgement = NOTHING
-    rates: Mapping[Key, Mapping[str, float | None]] = field(default_factory=dict)
+    rates: Rates = field(default_factory=dict)
     error: PgtuiError | None = None
     missing: str = ""
     note: str = ""

@@ -190,3 +190,22 @@ def test_a_bad_limit_in_the_inventory_is_named(inventory: Path, server: Server, 
         )
     ended = pgtui("check", "activity.databases", "-t", "bad", "-o", "json")
     assert ended.code == 3 and "agee" in ended.object["message"]
+
+
+def test_a_limit_on_a_rate_judges_two_samples_a_second_apart(
+    pgtui: Pgtui, inventory: Path, server: Server
+) -> None:
+    with inventory.open("a") as file:
+        file.write(
+            f'[target.busy]\ndsn = "{server.dsn()}"\n'
+            '[target.busy.check."activity.databases"]\ncommits = {warn = 0, crit = 1000000}\n'
+        )
+    found = pgtui("check", "activity.databases", "-t", "busy", "-o", "json").object
+    rates = {k: v for k, v in found["perfdata"].items() if k.startswith("commits_per_second_")}
+    assert found["status"] == "WARNING"
+    assert "commits/s" in found["message"]
+    assert rates and all(v["value"] < 1000000 and v["unit"] == "" for v in rates.values())
+
+
+def test_openmetrics_has_rates(pgtui: Pgtui) -> None:
+    assert "pgtui_activity_databases_commits_per_second{" in pgtui("check", "-o", "openmetrics").out

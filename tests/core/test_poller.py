@@ -13,13 +13,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backend.core.declare import Col, View
+from backend.core.declare import Col, Health, View
 from backend.core.errors import Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Needs, Query
 from backend.core.poller import Feed, Poller
 from backend.core.session import Session
 from backend.core.snapshot import Snapshot
-from backend.core.target import Target
+from backend.core.target import Limits, Target
 from tests.core.conftest import eventually
 from tests.servers import OwnClusters
 
@@ -282,6 +282,17 @@ async def test_a_reset_or_another_server_gives_no_rate() -> None:
     await it.step(2)
     await it.answer(1000)
     assert it.feed.snapshot.rates == {}
+
+
+async def test_the_targets_limits_on_a_rate_judge_the_rate() -> None:
+    it = Clocked()
+    it.source.target = Target("t", checks={"test.counters": Limits({"total": (5, 50)})})
+    found = []
+    for total in (1000, 1004, 1024, 1224):
+        await it.step(2)
+        await it.answer(total)
+        found.append(it.feed.snapshot.judgement.overall.health)
+    assert found == [Health.OK, Health.OK, Health.WARNING, Health.CRITICAL]
 
 
 async def test_the_shortest_interval_wanted_counts() -> None:

@@ -22,7 +22,7 @@ from backend.core.declare import Ask, Col, Health, Verdict, View
 from backend.core.errors import Usage
 from backend.core.facts import Needs
 from backend.core.journal import Entry, Journal
-from backend.core.judge import judge, perfdata
+from backend.core.judge import Rates, judge, judges_rates, perfdata
 from backend.core.params import REQUIRED, Param, complete, params_of
 from backend.core.target import Limits
 from backend.core.values import Interval, Size

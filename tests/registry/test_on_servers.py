@@ -122,7 +122,7 @@ async def test_a_plan_reads_as_it_is_kept(
     name = golden.name_of(action, samples, session.facts.major)
     plan = await make_plan(session, action, samples.actions.get(action.name, {}))
     text = told_report(session.target, dry_run(action, session, plan), on_terminal=False)
-    golden.compare(name, golden.settled(text, samples), pytestconfig.getoption("update_snapshots"))
+    golden.compare(name, golden.settled(text, samples), bool(pytestconfig.getoption("update_snapshots")))
 
 
 def demand_looking(stage: Stage, start: int) -> None:
