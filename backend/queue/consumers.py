@@ -183,7 +183,7 @@ class ConsumerRow:
     pending_ticks: Annotated[int | None, Col("Ticks", priority=2, help="Ticks it has not finished")]
     pending_events: Annotated[
         int | None,
-        Col("Pending", priority=2, help="Sequence numbers up to the last tick, which have gaps; --exact counts events"),
+        Col("Pending", priority=2, help="Sequence numbers, not events: they have gaps; --exact counts"),
     ]
     exact_events: Annotated[
         int | None,

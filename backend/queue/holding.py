@@ -74,7 +74,7 @@ class Transaction:
         who = f"prepared transaction {clean(self.gid)}" if self.gid is not None else f"pid {self.pid}"
         long = self.since if self.state and self.state.startswith("idle") else self.age
         lasting = f" for {duration(long)}" if long is not None else ""
-        state = "" if self.gid is not None else f", {self.state or 'working'}"
+        state = f", {self.state}" if self.gid is None and self.state else ""
         named = f" ({clean(self.application)})" if self.application else ""
         return f"{who}{named}{state}{lasting} in database {clean(self.database or '')}"
 
@@ -82,7 +82,7 @@ class Transaction:
 async def transactions(s: Session, readers: Sequence[int] = ()) -> list[Transaction]:
     """Every transaction of the cluster that has written, the oldest first, and those of the pids given.
 
-    Whoever may not see others' sessions sees only their own.
+    Without pg_read_all_stats, no more is known of others' than process and database.
     """
     found = await ask(s, Transaction, _TRANSACTIONS, list(readers))
     return sorted(found, key=lambda t: (t.xid is None, t.full_xid or 0))

@@ -17,7 +17,7 @@ from backend.queue.ground import ask, sees_sessions
 State = Literal["ticking", "stalled", "absent", "not needed", "connected"]
 Work = Literal["ticker", "maintenance", "retry"]
 
-# pgqd names no application: it is known by what it asks.
+# pgqd names no application by itself, and what pgtui writes into its configuration names it so.
 _SESSIONS = Query("""
 SELECT a.datname::pg_catalog.text AS database,
        a.pid,
@@ -30,7 +30,7 @@ SELECT a.datname::pg_catalog.text AS database,
                     ELSE 'maintenance'
        END AS work
   FROM pg_catalog.pg_stat_activity AS a
- WHERE a.application_name = ''
+ WHERE a.application_name IN ('', 'pgqd')
    AND a.query IN ('select pgq.ticker()',
                    'select * from pgq.maint_retry_events()',
                    'select func_name, func_arg from pgq.maint_operations()',

@@ -10,7 +10,7 @@ from backend.core.clean import clean
 from backend.core.facts import Query
 from backend.core.session import Session
 from backend.queue import rotation
-from backend.queue.ground import ask, sees_sessions
+from backend.queue.ground import ask
 from backend.queue.holding import Transaction, transactions
 from backend.queue.rotation import Cause, Stand
 
@@ -257,6 +257,4 @@ def _held_by(of: Situation, open_now: Sequence[Transaction], s: Session) -> str:
             return f"waits for {each.told}"
     if s.facts.role == "standby":
         return "waits for a transaction on the primary"
-    if not sees_sessions(s.facts):
-        return f"waits for a transaction that {s.facts.user} may not see; pg_read_all_stats shows it"
     return "waits for a transaction that has just ended"

@@ -66,9 +66,8 @@ async def the_daemon(s: Session) -> list[serving.DaemonRow]:
     return await serving.daemon_rows(s)
 
 
-@view("queue.blockers", every=5,
-      needs=Needs(extensions=PGQ, roles=("pg_read_all_stats",), primary=True),
-      verdict=holding.blocker_verdict, empty="no transaction holds a tick")  # fmt: skip
+@view("queue.blockers", every=5, needs=Needs(extensions=PGQ, primary=True), verdict=holding.blocker_verdict,
+      empty="no transaction holds a tick")  # fmt: skip
 async def all_blockers(s: Session) -> list[holding.Blocker]:
     """Transactions of the whole cluster that hold ticks, and the rotations that wait for them."""
     return await holding.blocker_rows(s)

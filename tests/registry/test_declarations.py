@@ -17,7 +17,7 @@ from tests.registry.golden import ROOMS
 VIEWS = [pytest.param(v, id=v.name) for v in views()]
 ACTIONS = [pytest.param(a, id=a.name) for a in actions()]
 ALL = VIEWS + ACTIONS
-KNOWN_EXTENSIONS = {"jobmon", "pg_jobmon", "pg_partman", "pgq", "dblink", "pg_stat_statements"}
+KNOWN_EXTENSIONS = {"jobmon", "pg_jobmon", "pg_partman", "pgq", "pgq_node", "dblink", "pg_stat_statements"}
 # Sentences end in a full stop; titles, labels and help texts are none of it.
 SENTENCE = re.compile(r"[A-Z].{8,}\.")
 

@@ -158,6 +158,11 @@ class Hand:
             [age, queue, consumer],
         )
 
+    def event_table(self, queue: str, number: int) -> sql.Identifier:
+        """One of the tables that events are in."""
+        prefix = self.value("SELECT queue_data_pfx FROM pgq.queue WHERE queue_name = %s", queue)
+        return sql.Identifier(*f"{prefix}_{number}".split("."))
+
     def current_table(self, queue: str) -> int:
         """The number of the table that is written to."""
         number: int = self.value("SELECT queue_cur_table FROM pgq.queue WHERE queue_name = %s", queue)
@@ -181,11 +186,45 @@ def sample(database: Database) -> None:
     hand.consume("orders", "good")
 
 
+def cascade(database: Database) -> None:
+    """Root of the cascade `chain`, which has a subscriber elsewhere, and a branch of the cascade `far`."""
+    database.execute("CREATE EXTENSION pgq_node")
+    for queue, node in (("chain", "n1"), ("chain", "n2"), ("far", "n1"), ("far", "n2")):
+        database.execute(
+            "SELECT pgq_node.register_location(%s, %s, %s, false)",
+            params=[queue, node, f"host={node} dbname=shop password=hush"],
+        )
+    database.execute("SELECT pgq_node.create_node('chain', 'root', 'n1', 'chain_worker', NULL, NULL, NULL)")
+    database.execute("SELECT pgq_node.register_subscriber('chain', 'n2', 'n2_worker', NULL)")
+    database.execute("SELECT pgq_node.create_node('far', 'branch', 'n2', 'far_worker', 'n1', 1, NULL)")
+
+
+def capture(database: Database, table: str, function: str, *arguments: str) -> None:
+    """Let changes of a table with a key `id` be events, by one of PgQ's triggers."""
+    database.execute(
+        sql.SQL(
+            "CREATE TRIGGER {} AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION {}({})"
+        ).format(
+            sql.Identifier(f"by {function}"),
+            sql.Identifier(table),
+            sql.Identifier("pgq", function),
+            sql.SQL(", ").join(map(sql.Literal, arguments)),
+        )
+    )
+
+
 @pytest.fixture
 def pgq(database_from: Callable[[str, Callable[[Database], None]], Database], server: Server) -> Database:
     """A fresh database with the sample; skipped where PgQ is absent."""
     demand_pgq(server)
-    return database_from("queue_sample", sample)
+    database = database_from("queue_sample", sample)
+    # As if the sample had been made just now, for the template is as old as the test run.
+    database.execute(
+        "UPDATE pgq.tick SET tick_time = tick_time + (now() - (SELECT max(tick_time) FROM pgq.tick))"
+    )
+    database.execute("UPDATE pgq.subscription SET sub_active = now()")
+    database.execute("UPDATE pgq.queue SET queue_switch_time = now()")
+    return database
 
 
 @pytest.fixture

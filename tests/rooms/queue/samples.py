@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import psycopg
 
 from tests.registry.samples import Samples
-from tests.rooms.queue.conftest import has_pgq, sample
+from tests.rooms.queue.conftest import Hand, available, capture, cascade, has_pgq, sample
 from tests.servers import Database
 
-VIEWS: dict[str, dict[str, object]] = {}
+VIEWS: dict[str, dict[str, Any]] = {"queue.events": {"queue": "orders"}}
+ACTIONS: dict[str, dict[str, Any]] = {}
 
 
 @contextmanager
 def populate(database: Database) -> Iterator[Samples]:
-    """The sample, where the server has PgQ."""
+    """The sample, a table that feeds a queue, an event to deliver again, a transaction that holds ticks."""
     if not has_pgq(database):
-        yield Samples(without=frozenset({"pgq", "pgq_node"}))
+        yield Samples(views=VIEWS, actions=ACTIONS, without=frozenset({"pgq", "pgq_node"}))
         return
     sample(database)
-    yield Samples(views=VIEWS)
+    hand = Hand(database)
+    database.execute("CREATE TABLE goods (id int PRIMARY KEY, name text)")
+    capture(database, "goods", "jsontriga", "orders")
+    hand.retry("orders", "slow")
+    nodes = available(database, "pgq_node")
+    if nodes:
+        cascade(database)
+    with psycopg.connect(database.dsn) as holding:
+        holding.execute("SELECT pg_catalog.txid_current()")
+        hand.tick("orders")
+        yield Samples(views=VIEWS, actions=ACTIONS, without=frozenset() if nodes else frozenset({"pgq_node"}))
