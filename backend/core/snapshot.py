@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from backend.core.declare import View
 from backend.core.errors import PgtuiError
-from backend.core.judge import NOTHING, Judgement, Key
+from backend.core.judge import NOTHING, Judgement, Rates
 
 
 @dataclass(frozen=True, slots=True)

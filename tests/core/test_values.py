@@ -302,3 +302,29 @@ def test_a_views_own_verdicts_join_the_columns() -> None:
     assert judge(a_view(verdict=own), rows).overall == Verdict(Health.CRITICAL, "b: it is b")
     assert judge(a_view(overall=whole), rows).overall.sentence == "all is lost"
     assert judge(a_view(overall=whole), []).overall.health is Health.CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    name: Annotated[str, Col("Name", key=True)]
+    written: Annotated[int, Col("Written", unit="bytes", rate=True, warn=1024)]
+
+
+def test_limits_of_a_rate_judge_the_change_and_never_the_counter() -> None:
+    async def counting(session: Any) -> list[Counting]:
+        """Count."""
+        return []
+
+    view = View("test.counting", counting, Needs(), 2, "nothing", None, None)
+    rows, limits = [Counting("a", 1 << 40), Counting("b", 1 << 40)], Limits()
+    rates: Rates = {("a",): {"written": 100.0}, ("b",): {"written": None}}
+    assert judge(view, rows).overall.health is Health.OK
+    assert judge(view, rows, limits, rates).overall.health is Health.OK
+    fast: Rates = {("a",): {"written": 2048.0}}
+    assert judge(view, rows, limits, fast).overall == Verdict(Health.WARNING, "a: written/s 2.0K/s")
+    assert perfdata(view, rows, limits, fast) == {
+        "written_per_second_a": {"value": 2048.0, "unit": "B", "warn": 1024, "crit": None}
+    }
+    assert judges_rates(view, limits)
+    assert not judges_rates(a_view(), limits)
+    assert not judges_rates(view, Limits({"written": (None, None)}))
