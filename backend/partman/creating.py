@@ -66,7 +66,7 @@ async def create_parent(
     table = await find_table(s, parent, "--parent")
     of = await _partitioned(s, table, control, type)
     column = await column_of(s, table, control)
-    made = await _ranges(s, table, column, (control, interval, premake, start))
+    made = await _ranges(s, table, column, (control, interval, premake, start), listed=type == "list")
     _demand_room(of, column, made)
     like = None if template is None else (await find_table(s, template, "--template")).plain
     create = call(
@@ -178,14 +178,14 @@ def _interval(s: Session, column: Column, interval: str) -> str:
 
 
 async def _ranges(
-    s: Session, table: Table, column: Column, given: tuple[str, str, int, str | None]
+    s: Session, table: Table, column: Column, given: tuple[str, str, int, str | None], *, listed: bool
 ) -> list[Target]:
     control, interval, premake, start = given
     try:
         if column.type in bounds.TIMES:
             made = await time_ranges(s, table, WORDS.get(interval), interval, premake, start)
         else:
-            made = await number_ranges(s, table, control, interval, premake, start)
+            made = await number_ranges(s, table, control, interval, premake, start, listed=listed)
     except PgtuiError as e:
         if (e.sqlstate or "").startswith("22"):
             raise Usage(f"--interval and --start: {e.message.partition(': ')[2]}") from None

@@ -99,10 +99,19 @@ def name(table: Table, suffix: str) -> str:
 
 
 async def number_ranges(
-    s: Session, table: Table, control: str, interval: str, premake: int, start: str | None
+    s: Session,
+    table: Table,
+    control: str,
+    interval: str,
+    premake: int,
+    start: str | None,
+    *,
+    listed: bool = False,
 ) -> list[Target]:
-    """The ranges of numbers that get a partition."""
-    if not interval.isdecimal() or int(interval) < 2:
+    """The ranges of numbers that get a partition; where values are `listed`, each holds one."""
+    if listed and interval != "1":
+        raise Usage(f"--interval {interval}: a partition by list holds one number, so it wants 1")
+    if not interval.isdecimal() or int(interval) < 2 - listed:
         raise Usage(
             f"--interval {interval}: the column is a number, so it wants how many ids a partition holds",
             hint="2 or more, such as 1000000",

@@ -137,6 +137,7 @@ class _Around:
     cutoffs: Mapping[str, datetime]
     job: Any
     names: Mapping[int, str]
+    within: Mapping[tuple[int, str | None], bounds.Bound]
 
 
 async def set_rows(s: Session) -> list[SetRow]:
@@ -148,7 +149,9 @@ async def set_rows(s: Session) -> list[SetRow]:
         cutoffs(s, [(f.config or {}).get("retention") for f in found]),
         _last_job(s),
     )
-    around = _Around(stranded, highest, limits, job, {f.at.oid: f.at.parent for f in found})
+    names = {f.at.oid: f.at.parent for f in found}
+    within = {(p.oid, f.at.control): p.range for f in found for p in f.partitions}
+    around = _Around(stranded, highest, limits, job, names, within)
     return [_row(f, around) for f in found] + [_lost(c) for c in configured if not c.present]
 
 
@@ -188,7 +191,7 @@ async def _last_job(s: Session) -> Any:
 
 def _row(of: PartitionSet, around: _Around) -> SetRow:
     config, spans, at = of.config or {}, of.spans, of.at
-    last = spans[-1] if spans and not bounds.endless([p.range for p in of.partitions]) else None
+    last = _newest(of, spans, around.within.get((at.oid, at.control)))
     highest, retention = around.highest.get(at.oid), config.get("retention")
     gone = due(of, retention, around.cutoffs.get(retention or ""), highest)
     maintained = _maintained(of, around.job)
@@ -221,6 +224,18 @@ def _row(of: PartitionSet, around: _Around) -> SetRow:
         overdue=_overdue(of, maintained, last),
         part_of=around.names.get(at.above) if at.above else None,
     )
+
+
+def _newest(
+    of: PartitionSet, spans: Sequence[bounds.Span], within: bounds.Bound | None
+) -> bounds.Span | None:
+    """The newest partition; None where none is to follow: one has no end, or the set itself ends there."""
+    if not spans or bounds.endless([p.range for p in of.partitions]):
+        return None
+    last, end = spans[-1], of.scale.measure(within.upper) if within else None
+    if end is not None and (last.upper >= end or (of.scale.timed and of.clock.now >= end)):
+        return None
+    return last
 
 
 def _maintained(of: PartitionSet, job: Any) -> datetime | None:

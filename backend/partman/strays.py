@@ -38,7 +38,7 @@ _EVEN: LiteralString = """
 SELECT b.lower::pg_catalog.text AS lower,
        (b.lower + {width})::pg_catalog.text AS upper,
        pg_catalog.count(*) AS rows
-  FROM (SELECT d.{control} AS value
+  FROM (SELECT {control} AS value
           FROM ONLY {table} AS d
          LIMIT {most}) AS d
  CROSS JOIN LATERAL (SELECT {bin} AS lower) AS b
@@ -57,7 +57,7 @@ _ALL: LiteralString = """
 SELECT pg_catalog.min(d.value)::pg_catalog.text AS lower,
        pg_catalog.max(d.value)::pg_catalog.text AS upper,
        pg_catalog.count(*) AS rows
-  FROM (SELECT d.{control} AS value
+  FROM (SELECT {control} AS value
           FROM ONLY {table} AS d
          LIMIT {most}) AS d
 HAVING pg_catalog.count(*) > 0
@@ -95,7 +95,7 @@ async def strays_of(s: Session, of: PartitionSet) -> list[Stray]:
 def _question(of: PartitionSet, default: Partition) -> sql.Composable:
     spans = of.spans
     common = {
-        "control": sql.Identifier(of.at.control or ""),
+        "control": _comparable(of),
         "table": default.identifier,
         "most": sql.Literal(MOST_READ),
     }
@@ -107,6 +107,14 @@ def _question(of: PartitionSet, default: Partition) -> sql.Composable:
     width, origin = sql.Literal(_width(of, last)), sql.Literal(last.first)
     by_number = sql.SQL(_BY_NUMBER).format(width=width, origin=origin)
     return sql.SQL(_EVEN).format(bin=by_number, width=width, **common)
+
+
+def _comparable(of: PartitionSet) -> sql.Composable:
+    """The key; as text where its type has no smallest value."""
+    column = sql.SQL("d.{}").format(sql.Identifier(of.at.control or ""))
+    if of.at.control_type in (*bounds.TIMES, *bounds.NUMBERS):
+        return column
+    return sql.SQL("{}::pg_catalog.text").format(column)
 
 
 def _width(of: PartitionSet, last: bounds.Span) -> int:

@@ -119,6 +119,16 @@ async def test_any_kind_of_key_and_bound_is_shown(
     assert len(await console.rows("partman.partitions", parent="public.t", exact=True)) == 1
 
 
+@pytest.mark.parametrize("kind", ["uuid", "boolean", "text", "inet"])
+async def test_stranded_rows_of_any_key_are_told(database: Database, consoles: Consoles, kind: str) -> None:
+    value = {"uuid": "gen_random_uuid()", "boolean": "true", "text": "'x'", "inet": "'::1'"}[kind]
+    database.execute(f"CREATE TABLE t (k {kind}) PARTITION BY RANGE (k)")
+    database.execute("CREATE TABLE t_rest PARTITION OF t DEFAULT")
+    database.execute(f"INSERT INTO t VALUES ({value}), ({value})")
+    [stray] = await (await consoles(database.dsn)).rows("partman.default_rows")
+    assert (stray.parent, stray.rows) == ("public.t", 2)
+
+
 async def test_shows_managed_sets(partman: Database, consoles: Consoles) -> None:
     console = await consoles(partman.dsn)
     events = await the(console, "public.events")
