@@ -32,6 +32,8 @@ async def test_the_sets_have_something_to_show(database: Database, console: Cons
     assert sets["readings"].due >= 6
     assert sets["visits"].managed and sets["receipts"].managed
     assert sum(row.part_of == "public.sales" for row in sets.values()) >= 3
+    judged = await console.judged("partman.sets")
+    assert {key[0] for key in judged.findings} == {"public.visits", "public.receipts", "public.audits"}
 
 
 def test_what_is_there_already_is_left_alone(database: Database, console: Console) -> None:
