@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, ClassVar
@@ -17,10 +17,11 @@ from textual.widget import Widget
 
 from backend.core.clean import clean
 from backend.core.errors import PgtuiError
+from backend.core.record import record
 from backend.core.registry import find_view
 from backend.core.show import moment
 from backend.core.snapshot import Snapshot
-from screens.room import RoomPane
+from screens.room import RoomPane, show_or_hide
 from screens.widgets.chart import Chart
 from screens.widgets.excerpt import Excerpt
 from screens.widgets.viewer import Grid, Part, Readable
@@ -35,7 +36,7 @@ HISTORY = 50
 POINT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Moment:
     """What a session did at one time."""
 
@@ -113,7 +114,7 @@ class ActivityPane(RoomPane):
 
     def on_resize(self, event: events.Resize) -> None:
         """Give up what there is no room for."""
-        _display(self.query_one(Charts), event.size.width >= WIDE)
+        show_or_hide(self.query_one(Charts), event.size.width >= WIDE)
         self._high = event.size.height >= HIGH
         self._watch_server()
         self.row_moved(self.table.cursor_row)
@@ -172,7 +173,7 @@ class ActivityPane(RoomPane):
     def row_moved(self, row: Any) -> None:
         """The statement of the row under the cursor, and what the table has no room for."""
         statement = self.query_one("#statement", Excerpt)
-        _display(statement, self._high and self.table.text_column is not None)
+        show_or_hide(statement, self._high and self.table.text_column is not None)
         statement.show(self.table.text_of(row), self.table.left_out(row))
 
     async def more_about(self, row: Any) -> Sequence[Readable]:
@@ -204,12 +205,6 @@ class ActivityPane(RoomPane):
         if self._lists_sessions:
             self.show_idle = not self.show_idle
             self._received(self.snapshot)
-
-
-def _display(widget: Widget, wanted: bool) -> None:
-    """Show or hide a widget; Textual lays the whole screen out again even when nothing changes."""
-    if widget.display is not wanted:
-        widget.display = wanted
 
 
 def _urgency(row: Any, snapshot: Snapshot) -> tuple[int, timedelta, timedelta, int]:

@@ -6,6 +6,7 @@ Dialogs are imported when one is wanted: they are a tenth of the time to the fir
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from screens.desk import Desk
 from screens.keys import CLICKS, FOOTER
 from screens.memory import Memory
 from screens.passwords import Passwords
-from screens.room import RoomPane, pane_for, worst
+from screens.room import RoomPane, pane_for, show_or_hide, worst
 from screens.situation import situation
 from screens.widgets.bar import Bar
 from screens.widgets.footer import KeyFooter
@@ -89,6 +90,7 @@ class Console(Screen[None]):
         self.pane: RoomPane | None = None
         self._panes: dict[str, RoomPane] = {}
         self._begun = self._quitting = False
+        self._first_frame = ExitStack()
         self._ticker: Timer | None = None
         self._healths: dict[str, dict[str, Health]] = {}
 
@@ -103,6 +105,8 @@ class Console(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Header, navigation, the rooms, the keys."""
+        # The room's widgets come one after the other; without this each would be a frame of its own.
+        self._first_frame.enter_context(self.app.batch_update())
         self._open()
         yield TargetHeader()
         yield RoomNav()
@@ -116,7 +120,7 @@ class Console(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Rows come before the list of rooms."""
-        self.query_one(RoomNav).display = event.size.height >= LOW
+        show_or_hide(self.query_one(RoomNav), event.size.height >= LOW)
 
     def _open(self) -> None:
         self._passwords.begin(self.desk.target.name)
@@ -141,11 +145,11 @@ class Console(Screen[None]):
         pane = self._pane_of(room)
         if self.pane and self.pane is not pane:
             self.pane.leave()
-            self.pane.display = False
+            show_or_hide(self.pane, False)
         if not pane.is_attached:
             self.query_one("#rooms").mount(pane)
         self.pane = pane
-        pane.display = True
+        show_or_hide(pane, True)
         if pane.is_mounted:
             pane.enter()
         self._say()
@@ -159,6 +163,7 @@ class Console(Screen[None]):
     def _ready(self, event: RoomPane.Ready) -> None:
         if event.pane is self.pane:
             event.pane.enter()
+            self._first_frame.close()
 
     async def show_view(self, name: str) -> None:
         """Look at a view of whatever room."""

@@ -7,6 +7,7 @@ from typing import Any
 from textual.app import ComposeResult
 
 from screens.below import DetailPane
+from screens.room import show_or_hide
 from screens.widgets.excerpt import Excerpt
 
 # From how many lines on there is room for the message too.
@@ -28,7 +29,7 @@ class JobsPane(DetailPane):
         """Show that row's message, and the steps of its job where it names one."""
         super().row_moved(row)
         message = self.query_one("#message", Excerpt)
-        message.display = self.height >= HIGHER and self.has_detail(row)
+        show_or_hide(message, self.height >= HIGHER and self.has_detail(row))
         message.show(self.table.text_of(row), self.table.left_out(row))
 
 

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -26,12 +26,14 @@ from backend.core.registry import views
 from backend.core.snapshot import Snapshot
 from backend.core.where import EVERYTHING, parse
 from screens.desk import Desk
-from screens.filtering import FilterLine
 from screens.memory import Memory
 from screens.taking import row_text, write_csv
 from screens.widgets.table import ViewTable
 from screens.widgets.tabs import TabLine
 from screens.widgets.viewer import Readable
+
+if TYPE_CHECKING:
+    from screens.filtering import FilterLine
 
 INTERVALS = (0.5, 1, 2, 5, 10, 30, 60)
 
@@ -203,10 +205,10 @@ class RoomPane(Vertical):
         """Show the view of that name."""
         self.view = next(v for v in self.views if v.name == name)
         for known in self._tables.values():
-            known.display = False
+            show_or_hide(known, False)
         if not self.table.is_attached:
             self.query_one("#tables").mount(self.table)
-        self.table.display = True
+        show_or_hide(self.table, True)
         self.query_one(TabLine).choose(self.views.index(self.view))
         self._watch()
         self.table.focus()
@@ -261,6 +263,8 @@ class RoomPane(Vertical):
     def action_filter(self) -> None:
         """Write a filter; it works while it is written."""
         if self._filter_line is None:
+            from screens.filtering import FilterLine
+
             self._filter_line = FilterLine()
             self.mount(self._filter_line, after=self.query_one(TabLine))
         self._filter_line.edit(self.table)
@@ -328,14 +332,14 @@ class RoomPane(Vertical):
 
     # -- filter line -----------------------------------------------------------------------------
 
-    @on(FilterLine.Closed)
-    def _filter_closed(self, event: FilterLine.Closed) -> None:
+    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
+        """Remember the filter."""
         self.memory.arrangement(event.table.view.name).where = event.table.where.text
         self.table.focus()
         self.post_message(self.Arranged())
 
-    @on(FilterLine.Told)
-    def _filter_told(self) -> None:
+    def on_filter_line_told(self) -> None:
+        """Tell whether what is written makes sense."""
         self.post_message(self.Arranged())
 
     # -- the table's messages --------------------------------------------------------------------
@@ -365,6 +369,12 @@ def pane_for(room: Room, desk: Desk, memory: Memory) -> RoomPane:
     if importlib.util.find_spec(name):
         kind = importlib.import_module(name).PANE
     return kind(room, desk, memory)
+
+
+def show_or_hide(widget: Widget, wanted: bool) -> None:
+    """Show or hide a widget; told what is so already, Textual would lay out and paint everything anew."""
+    if widget.display is not wanted:
+        widget.display = wanted
 
 
 def on_row(action: Action, view: View[Any], rows: list[Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn
@@ -24,6 +24,7 @@ from textual.screen import Screen
 import themes
 from backend.core.clean import clean_lines, mask
 from backend.core.folders import private, state_folder
+from backend.core.record import record
 from backend.core.target import Inventory, Target
 from screens.console import Console
 from tui.driver import QuickDriver
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What the command line says about the console."""
 

@@ -69,9 +69,11 @@ def is_plain(words: Sequence[str]) -> bool:
 def _open(words: list[str]) -> int:
     """Open the console without Typer, whose import is a quarter of the time to the first rows."""
     from tui.console import open_console
+    from tui.lean import leave_out
     from tui.options import Options
 
     gc.disable()  # collecting while modules load is a twentieth of that time; the console enables it again
+    leave_out()
     return open_console(Options(), words[0] if words else None)
 
 

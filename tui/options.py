@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.core.errors import Usage, nearest
+from backend.core.record import record
 from backend.core.values import Interval
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ V = TypeVar("V")
 Words = list[str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What the common options say; None where nothing was said."""
 

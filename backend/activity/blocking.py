@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
+
+from backend.core.record import record
 
 N = TypeVar("N", bound=Hashable)
 Edges = Mapping[N, Sequence[N]]
 NO_TIME = timedelta()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Branch(Generic[N]):
     """One place in the tree: who, how deep, what is drawn before it, and what it costs others."""
 

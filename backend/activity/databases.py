@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 from backend.core.declare import Col
 from backend.core.facts import Query
+from backend.core.record import record
 
 # A database's size is left out: pg_database_size() reads its folders, too much for every refresh.
 # 2^31 - 1 is the age at which transaction numbers wrap; reserved_connections exists since PostgreSQL 16.
@@ -88,7 +88,7 @@ _LIMIT = "What ordinary roles get: max_connections without the reserved ones, or
 _HITS = "Blocks found in shared buffers, of all since the statistics were reset; low is no fault by itself"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DatabaseRow:
     """One database."""
 
@@ -139,7 +139,7 @@ class DatabaseRow:
     stats_reset: Annotated[datetime | None, Col("Statistics since", priority=7)]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ServerRow:
     """The server as a whole."""
 

@@ -7,12 +7,13 @@ back its own database, a standby's feedback and a slot all of them; a slot's cat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query, Since
+from backend.core.record import record
 from backend.core.values import hours
 
 _SESSIONS_AND_PREPARED = """
@@ -64,7 +65,7 @@ SELECT pg_catalog.current_database() AS database,
 """)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """What keeps dead rows from being removed."""
 
@@ -81,7 +82,7 @@ class Holder:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeadRows:
     """The dead rows that the database's tables count."""
 
@@ -89,7 +90,7 @@ class DeadRows:
     dead_rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HorizonRow:
     """One holder of the horizon, oldest first."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from backend.core.record import record
 
 MODES = (
     "AccessShareLock",
@@ -32,7 +32,7 @@ def conflict(wanted: str | None, held: str | None) -> bool:
     return held in _CONFLICTS.get(wanted or "", {held})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LockTag:
     """What a row of pg_locks says the lock is on; `relation` is a name, or an oid in another database."""
 

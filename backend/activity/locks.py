@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from backend.activity.blocking import Branch, arrange
 from backend.activity.locknames import LockTag, conflict
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
+from backend.core.record import record
 from backend.core.values import minutes
 
 # Who waits is known from pg_stat_activity; pg_locks is read only when somebody does, or when the role may
@@ -89,7 +89,7 @@ SELECT NULL, x.gid, NULL, '{}', x.database, x.owner, NULL, 'prepared transaction
 Node = tuple[int | None, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Involved:
     """A session that waits or blocks, or a prepared transaction that may."""
 
@@ -144,7 +144,7 @@ class Involved:
         return tag.words
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LockRow:
     """A place in the tree of blockers: a root, or a victim below who blocks it."""
 

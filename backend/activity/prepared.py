@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from backend.core.declare import Col
 from backend.core.facts import Query
+from backend.core.record import record
 from backend.core.values import hours
 
 PREPARED = Query("""
@@ -22,7 +22,7 @@ SELECT x.gid,
 """)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PreparedRow:
     """One prepared transaction."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from backend.activity.sessions import NOT_VISIBLE
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query, Since
+from backend.core.record import record
 from backend.core.show import size
 
 # Each part says how much of the phase is done (`done` of `total` units), how much of the whole came before
@@ -99,7 +99,7 @@ PROGRESS = Query(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reported:
     """What the server reports of one command: how much of its phase is done, and in which unit."""
 
@@ -182,7 +182,7 @@ class Reported:
         return automatic and "(to prevent wraparound)" in (self.query or "")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProgressRow:
     """A long command and what it is at."""
 

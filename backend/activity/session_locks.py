@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
 from backend.activity.locknames import LockTag
 from backend.core.declare import Col
 from backend.core.facts import Query
+from backend.core.record import record
 
 SESSION_LOCKS = Query("""
 SELECT l.locktype AS lock_type,
@@ -35,7 +35,7 @@ SELECT l.locktype AS lock_type,
 """)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HeldLock:
     """One row of pg_locks."""
 
@@ -54,7 +54,7 @@ class HeldLock:
     waiting: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionLock:
     """A lock that the session holds or waits for."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
+from backend.core.record import record
 from backend.core.values import hours, minutes
 
 # pg_blocking_pids() takes the lock manager's locks, so it is asked for those alone that wait for a lock.
@@ -47,7 +47,7 @@ NOT_VISIBLE = "what it does is not visible; GRANT pg_monitor to pgtui's role sho
 BLOCKED_TOO_LONG = minutes(1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionRow:
     """One server process."""
 

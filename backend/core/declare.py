@@ -21,6 +21,7 @@ from backend.core.facts import Needs
 from backend.core.hints import unannotated, without_none
 from backend.core.params import Ask as Ask
 from backend.core.params import Param, complete, params_of
+from backend.core.record import record
 from backend.core.values import Size
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Health(IntEnum):
         return {Health.OK: 0, Health.WARNING: 1, Health.CRITICAL: 2, Health.UNKNOWN: 3}[self]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """A health and the sentence that explains it."""
 
@@ -67,7 +68,7 @@ class Verdict:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Col:
     """What a row's field says about its column.
 
@@ -91,7 +92,7 @@ class Col:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Column:
     """One field of a row type with all that is declared about it."""
 
@@ -128,7 +129,7 @@ class Column:
 asking: ContextVar[str] = ContextVar("asking", default="")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Room:
     """Everything pgtui knows of one system: the word before the dot, and how it introduces itself.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from backend.core.errors import Missing, Refused
+from backend.core.record import record
 
 if TYPE_CHECKING:
     from psycopg import sql
@@ -16,7 +17,7 @@ Role = Literal["primary", "standby"]
 _STANDBY = "this is a standby; it works on the primary"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Installed:
     """An extension, or pgtui's own implementation of one, as found in a database."""
 
@@ -31,7 +32,7 @@ class Installed:
         return ".".join(str(n) for n in self.version)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What is known of one target: asked once per connection, again after reconnecting or a promotion."""
 
@@ -58,7 +59,7 @@ class Facts:
         return self.superuser or role in self.member_of
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Needs:
     """What a view or an action requires of a target.
 
@@ -120,7 +121,7 @@ class Needs:
             raise Refused(sentence) if sentence == _STANDBY else Missing(sentence)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Since:
     """One variant of a query: for servers, or an extension's versions, from this one on."""
 

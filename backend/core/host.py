@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from backend.core.clean import mask
 from backend.core.errors import Failed, Missing, PgtuiError, Usage
+from backend.core.record import record
 
 # Debian keeps pgbouncer and other servers in /usr/sbin, which is not on everybody's search path.
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:/opt/homebrew/bin"
@@ -51,7 +51,7 @@ _PACKAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """A program that has ended: exit status (128 and the signal's number when killed) and what it wrote."""
 
@@ -83,7 +83,7 @@ class Done:
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forward:
     """What libpq is given to reach a server that listens on a host.
 

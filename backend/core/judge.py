@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any
 
 from backend.core.declare import Column, Health, Threshold, Verdict, View
 from backend.core.errors import Usage, unknown
+from backend.core.record import record
 from backend.core.show import show
 from backend.core.target import Limits
 from backend.core.values import Interval, Size
 
 Key = tuple[Any, ...]
-
 # By row key and column the change per second between two samples; None where there is only one.
 Rates = Mapping[Key, Mapping[str, float | None]]
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Finding:
     """The health of one row, why, and the health of its cells that are not OK."""
 
@@ -28,7 +29,7 @@ class Finding:
     cells: Mapping[str, Health] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """The verdict on a whole view, and the findings by row key for rows that are not OK."""
 
@@ -125,11 +126,11 @@ def _judge_row(view: View[Any], row: Any, limits: Limits, rates: Mapping[str, fl
     return Finding(worst, "; ".join(s for h, s in said if h is worst), cells)
 
 
-def _silenced(view: View[Any], row: Any, limits: Limits) -> bool:
 def _measured(row: Any, column: Column, rates: Mapping[str, float | None]) -> Any:
     return rates.get(column.name) if column.col.rate else getattr(row, column.name)
 
 
+def _silenced(view: View[Any], row: Any, limits: Limits) -> bool:
     """Whether the inventory is silent about the row: `column=value`, or just the value of a key column."""
     names = {c.name: str(getattr(row, c.name)) for c in view.columns}
     keys = {str(part) for part in view.key(row)}

@@ -9,16 +9,18 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 from backend.core.errors import Usage, unknown
 from backend.core.hints import unannotated, without_none
+from backend.core.record import record
 from backend.core.values import Interval, Size
 
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Ask:
     """What a parameter says about itself: its label, and where its choices come from.
 
@@ -44,7 +46,7 @@ class _Required:
 REQUIRED: Any = _Required()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Param:
     """One parameter of a view or an action."""
 

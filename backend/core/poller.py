@@ -20,7 +20,8 @@ from backend.core.declare import View
 from backend.core.errors import Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
 from backend.core.host import Host
-from backend.core.judge import Key, judge
+from backend.core.judge import Key, Rates, judge
+from backend.core.record import record
 from backend.core.snapshot import Snapshot
 from backend.core.target import Target
 
@@ -62,7 +63,7 @@ class _Sample:
     counters: Mapping[Key, Mapping[str, float]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pulse:
     """Whether the server is in recovery: a change means that it was promoted or replaced."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from backend.core.declare import View
 from backend.core.errors import PgtuiError
 from backend.core.judge import NOTHING, Judgement, Rates
+from backend.core.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snapshot:
     """One state of a view being watched.
 

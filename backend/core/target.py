@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from backend.core.declare import Threshold
 from backend.core.errors import Refused, Usage, nearest, unknown
 from backend.core.folders import config_folder
+from backend.core.record import record
 from backend.core.values import Interval, Size
 
 Guard = Literal["", "name", "read-only"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pooler:
     """A pooler's administration console."""
 
@@ -25,7 +26,7 @@ class Pooler:
     name: str = "pooler"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """A target's own thresholds for a view's columns, and the rows it is silent about."""
 
@@ -33,7 +34,7 @@ class Limits:
     silenced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """One PostgreSQL server to operate: how to connect, its host, its pooler and its backup stanza."""
 
@@ -75,7 +76,7 @@ _CLUSTER_KEYS = {"data", "bin", "service"}
 _GUARDS = ("name", "read-only")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Inventory:
     """The targets by name, and which one is meant when none is named."""
 

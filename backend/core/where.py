@@ -22,6 +22,7 @@ from typing import Any
 from backend.core.declare import Column
 from backend.core.errors import Usage, unknown
 from backend.core.params import parse_bool
+from backend.core.record import record
 from backend.core.show import show
 from backend.core.values import Interval, Size
 
@@ -38,7 +39,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Where:
     """A parsed filter; a row matches when all of its terms hold."""
 

@@ -8,11 +8,11 @@ in field order while the key columns stay.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from backend.core.declare import Column
+from backend.core.record import record
 from backend.core.values import Size
 from screens.widgets.cells import width_of
 
@@ -24,7 +24,7 @@ WIDEST = 28
 WIDE_SCREEN = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """A column on the screen: where it starts and how wide it is."""
 
@@ -38,7 +38,7 @@ class Place:
         return self.x + self.width
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """The columns shown, from left to right; `complete` when none had to be left out."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from backend.core.clean import clean
 from backend.core.declare import Health
+from backend.core.record import record
 from backend.core.show import duration
 from screens.widgets.bar import Bar, Word, short, total_width
 from screens.widgets.cells import GLYPHS, STYLES, width_of
@@ -17,7 +18,7 @@ OLD = 3
 LONG, SHORT = 40, 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Situation:
     """What the header shows; empty texts are left out. `interval` is in seconds."""
 

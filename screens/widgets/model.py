@@ -9,11 +9,12 @@ from typing import Any
 
 from backend.core.declare import Column, View
 from backend.core.judge import FINE, Finding, Key
+from backend.core.record import record
 from backend.core.snapshot import Snapshot
 from backend.core.where import EVERYTHING, Where, comparable
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sort:
     """By which column, and in which direction; no column is the server's own order."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textual.strip import Strip
 
 from backend.core.clean import clean
 from backend.core.declare import Health
+from backend.core.record import record
 from screens.widgets.bar import Bar, Word
 from screens.widgets.cells import GLYPHS, STYLES, width_of
 from screens.widgets.lines import joined
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tab:
     """A room in the navigation; `health` is None while nothing is known of it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.cells import chop_cells
@@ -15,6 +14,7 @@ from textual.strip import Strip
 
 from backend.core.clean import clean_lines
 from backend.core.declare import columns_of
+from backend.core.record import record
 from screens.widgets.cells import cell, fit, width_of
 from screens.widgets.columns import Place, Widths
 from screens.widgets.lines import joined
@@ -23,7 +23,7 @@ from screens.widgets.model import shown
 STYLES = ("title", "strong", "muted", "code", "ok", "unknown", "warning", "critical")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """A piece of text with the name of its style; lines that are too long are wrapped."""
 
@@ -38,7 +38,7 @@ class Part:
         return [blanks + line for raw in clean_lines(self.text).split("\n") for line in wrap(raw, room)]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grid:
     """Rows of one dataclass as a small table."""
 

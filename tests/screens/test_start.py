@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from textual.app import App
+
+from tui.app import PgtuiApp
+from tui.lean import STAND_INS
 
 TREE = Path(__file__).parents[2]
 FIRST_FRAME = """
 import asyncio, sys
-import tui.cli, tui.console
+import tui.cli, tui.console, tui.lean
+tui.lean.leave_out()
 from backend.core.target import Inventory
 from tui.app import Options, PgtuiApp
 
@@ -48,3 +54,22 @@ def test_dialogs_are_imported_when_one_is_wanted(imported: frozenset[str]) -> No
 
 def test_rooms_that_nobody_looks_at_are_imported_later(imported: frozenset[str]) -> None:
     assert "screens.activity" in imported and "screens.jobmon" not in imported
+
+
+def test_the_filter_line_is_imported_when_a_filter_is_written(imported: frozenset[str]) -> None:
+    assert "screens.room" in imported
+    assert not {"screens.filtering", "textual.widgets._input", "textual.widgets._select"} & imported
+
+
+def test_versions_of_packages_are_not_looked_up(imported: frozenset[str]) -> None:
+    assert "psycopg" in imported and "importlib.metadata" not in imported
+
+
+@pytest.mark.parametrize("module", STAND_INS)
+def test_a_stand_in_has_names_of_the_module_that_it_replaces(module: str) -> None:
+    assert STAND_INS[module].keys() <= vars(importlib.import_module(module)).keys()
+
+
+def test_the_palette_that_a_stand_in_replaces_is_switched_off() -> None:
+    assert PgtuiApp.ENABLE_COMMAND_PALETTE is False
+    assert not set(PgtuiApp.COMMANDS) - set(App.COMMANDS)
