@@ -1,8 +1,8 @@
 """Files of events: JSON lines or CSV, read piece by piece and translated into rows for COPY.
 
-A line of JSON is an object with the keys `ev_type`, `ev_data`, `ev_extra1` to `ev_extra4`; a CSV file has them
-in its head, and an empty field is NULL. What `queue.export_events` writes beside them is left out, since the
-queue gives it anew.
+A line of JSON is an object with the keys `ev_type`, `ev_data`, `ev_extra1` to `ev_extra4`; a CSV file has
+them in its head, and an empty field is NULL. What `queue.export_events` writes beside them is left out, since
+the queue gives it anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
@@ -73,7 +73,7 @@ class EventFile:
         """Raise for what can be seen to be wrong in the first lines; `Refused` when there is no event."""
         try:
             with self.path.open("rb") as file:
-                next(self._blocks(file))
+                next(replace(self, first_line=1)._blocks(file))
         except StopIteration:
             raise Refused(f"{clean(str(self.path))} has no events") from None
         except OSError as e:
