@@ -11,10 +11,18 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backend.core.errors import Missing
+from backend.core.facts import Query
 from backend.core.host import script
 from backend.core.passwords import lookup, service
 from backend.core.plan import Command
 from backend.core.session import Session
+from backend.partman.place import ask
+
+_BINDIR = Query("""
+SELECT c.setting AS folder
+  FROM pg_catalog.pg_config AS c
+ WHERE c.name = 'BINDIR'
+""")
 
 # Debian's and the PGDG's folders come before the search path, where any version may lie.
 _FOLDERS = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")
@@ -35,7 +43,7 @@ _NOT_PASSED = ("service", "password", "passfile", "sslpassword")
 async def bindir(s: Session) -> str:
     """The folder of programs that can dump this server; `Missing` where the host has none."""
     own = s.target.cluster.get("bin")
-    folders = (own,) if own else tuple(f.format(s.facts.major) for f in _FOLDERS)
+    folders = (own,) if own else (*await _told(s), *(f.format(s.facts.major) for f in _FOLDERS))
     said = (await s.host.run(script(_FIND, *folders))).text
     found = re.fullmatch(r"(.+)\npg_dump \(PostgreSQL\) (\d+).*\n", said)
     if found is None:
@@ -49,6 +57,19 @@ async def bindir(s: Session) -> str:
             hint=f"the package postgresql-client-{s.facts.major} brings one that is new enough",
         )
     return found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A folder that the server was built with."""
+
+    folder: str
+
+
+async def _told(s: Session) -> tuple[str, ...]:
+    """The folder of the server's own programs, which it tells superusers."""
+    found = await ask(s, Setting, _BINDIR) if s.facts.superuser else []
+    return tuple(f.folder for f in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ def bin_of(database: Database) -> dict[str, str]:
 
 @pytest.fixture
 async def there(shop: Database, consoles: Consoles) -> Console:
-    """A console of the superuser on it, which knows the server's programs."""
-    return await consoles(shop.dsn, cluster=bin_of(shop))
+    """A console of the superuser on it, whom the server tells where its programs are."""
+    return await consoles(shop.dsn)
 
 
 def restored(database: Database, file: Path) -> None:
