@@ -29,8 +29,16 @@ class Below(ViewTable):
 
     DEFAULT_CSS = "Below { height: 1fr; border-top: solid $border; }"
 
-    def __init__(self, view: View[Any], desk: Desk, shown: Callable[[Snapshot], None]) -> None:
-        super().__init__(view, id="below")
+    def __init__(
+        self,
+        view: View[Any],
+        desk: Desk,
+        shown: Callable[[Snapshot], None],
+        follow: Callable[[Any], None],
+        *,
+        id: str = "below",
+    ) -> None:
+        super().__init__(view, id=id, follow=follow)
         self.desk = desk
         self._shown = shown
         self._params: Mapping[str, Any] | None = None
@@ -66,27 +74,30 @@ class Below(ViewTable):
 class DetailPane(RoomPane):
     """A room whose screen shows, below its table, the view `DETAIL` for the row under the cursor.
 
-    The detail's required parameters are filled from the row's columns of the same names; beside views that
-    lack one of them, with no row, and where the room is too low, there is no detail. `w` goes between the two
+    The detail's required parameters, or those that `FILLED` names, are filled from the row's columns of the
+    same names; beside views that lack one of them, with no row, and where the room is too low, there is none. `w` goes between the two
     tables; `WORDS` is what the line of keys calls them. All that such a room has to say is this:
 
         class JobsPane(DetailPane):
             DETAIL = "jobmon.steps"
             WORDS = ("jobs", "steps")
 
-    What else depends on the row overrides `between` for its widgets, `row_moved` for the row under the room's
-    own cursor and `detail_shown` for the detail's rows; the latter two call the method that they override.
+    What else depends on the row overrides `between` for its widgets, `row_moved` (and calls it) for the row
+    under the room's own cursor, `detail_shown` for the detail's rows, `detail_moved` for the row under the
+    detail's cursor.
     """
 
     DETAIL: ClassVar[str]
     WORDS: ClassVar[tuple[str, str]]
+    FILLED: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.height = HIGH
+        self.height = 0
         detail = find_view(self.DETAIL)
-        self.detail = Below(detail, self.desk, self.detail_shown)
-        self._wanted = tuple(p.name for p in detail.params if p.required)
+        self.detail = Below(detail, self.desk, self.detail_shown, self.detail_moved)
+        self.detail.display = False
+        self._wanted = self.FILLED or tuple(p.name for p in detail.params if p.required)
 
     def between(self) -> ComposeResult:
         """What stands between the two tables."""
@@ -94,6 +105,9 @@ class DetailPane(RoomPane):
 
     def detail_shown(self, snapshot: Snapshot) -> None:
         """Called with each new state of the detail: loading, its rows, or why there are none."""
+
+    def detail_moved(self, row: Any) -> None:
+        """Called when the detail's cursor stands on another row, or on none."""
 
     def around(self, tables: Widget) -> ComposeResult:
         """The room's table, and what belongs to one of its rows."""

@@ -177,7 +177,7 @@ def make_partitions(connection: psycopg.Connection) -> None:
             connection.execute(statement)
 
 
-def _statements(of: PartitionedTable, version: int) -> Iterator[sql.Composable]:
+def _statements(of: PartitionedTable, version: int) -> Iterator[sql.SQL | sql.Composed]:
     managed = bool(version and of.interval)
     if not managed and not of.by_hand:
         return
@@ -192,12 +192,12 @@ def _statements(of: PartitionedTable, version: int) -> Iterator[sql.Composable]:
     yield sql.SQL("GRANT SELECT, INSERT ON {} TO PUBLIC").format(sql.Identifier("public", of.name))
 
 
-def _create_parent(of: PartitionedTable, version: int) -> sql.Composable:
+def _create_parent(of: PartitionedTable, version: int) -> sql.Composed:
     given = _given(of.control, of.interval, version) | {k: sql.SQL(v) for k, v in of.options.items()}
     return _call("create_parent", {"p_parent_table": sql.Literal(f"public.{of.name}")} | given)
 
 
-def _create_sub_parent(of: PartitionedTable, version: int) -> sql.Composable:
+def _create_sub_parent(of: PartitionedTable, version: int) -> sql.Composed:
     sure = "p_native_check" if version < 5 else "p_declarative_check"
     given = _given(of.control, of.subdivided, version) | {
         sure: sql.Literal("yes"),
@@ -214,7 +214,7 @@ def _given(control: str, interval: str, version: int) -> dict[str, sql.Composabl
     }
 
 
-def _call(function: str, given: Mapping[str, sql.Composable]) -> sql.Composable:
+def _call(function: str, given: Mapping[str, sql.Composable]) -> sql.Composed:
     arguments = (sql.SQL("{} := {}").format(sql.Identifier(name), value) for name, value in given.items())
     name = sql.Identifier(SCHEMA, function)
     return sql.SQL("SELECT {}({})").format(name, sql.SQL(", ").join(arguments))
