@@ -51,6 +51,10 @@ class Unreachable(PgtuiError):
     exit_code = 3
 
 
+class AwaitsPassword(Unreachable):
+    """The user is being asked for the target's password; it is not known what the target would say."""
+
+
 class Refused(PgtuiError):
     """Not confirmed, guarded, or a precondition does not hold; nothing was changed."""
 

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from backend.core.declare import View
-from backend.core.errors import Failed, PgtuiError, Unreachable
+from backend.core.errors import AwaitsPassword, Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Query
 from backend.core.host import Host
 from backend.core.judge import Key, Rates, judge
@@ -45,6 +45,9 @@ class Source(Protocol):
 
     @property
     def facts(self) -> Facts: ...  # noqa: D102
+
+    @property
+    def awaits_password(self) -> bool: ...  # noqa: D102
 
     async def ready(self) -> None: ...  # noqa: D102
 
@@ -159,8 +162,13 @@ class Feed:
         """Mark the rows stale when the running collection is late."""
         if self.began is None or self.snapshot.error or now < self.late_at:
             return
-        late = Unreachable(f"no answer for {now - self.began:.0f} s")
-        self._tell(replace(self.snapshot, error=late))
+        self._tell(replace(self.snapshot, error=self._reason(now - self.began)))
+
+    def _reason(self, seconds: float) -> Unreachable:
+        target = self._poller.source.target
+        if self.view.needs.sql and self._poller.source.awaits_password:
+            return AwaitsPassword(f"{target.label} waits for a password")
+        return Unreachable(f"no answer for {seconds:.0f} s")
 
     async def _ask(self) -> Snapshot:
         source = self._poller.source

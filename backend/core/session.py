@@ -73,6 +73,7 @@ class _Passwords:
     ask: AskPassword | None
     known: dict[str, str] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    asking: bool = False
 
     async def obtain(self, dsn: str, label: str) -> bool:
         """Ask for the password; whether there is a new one to try."""
@@ -80,7 +81,11 @@ class _Passwords:
             return False
         self.known.pop(dsn, None)
         self.refused.add(dsn)
-        typed = await self.ask(f"Password for {label}: ")
+        self.asking = True
+        try:
+            typed = await self.ask(f"Password for {label}: ")
+        finally:
+            self.asking = False
         if typed:
             self.known[dsn] = typed
         return bool(typed)
@@ -140,6 +145,11 @@ class Session:
     def connected(self) -> bool:
         """Whether the looking connection is there."""
         return self._main.connected
+
+    @property
+    def awaits_password(self) -> bool:
+        """Whether the user is being asked for the password."""
+        return self._passwords.asking
 
     @property
     def pooled(self) -> bool:

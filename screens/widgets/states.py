@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from backend.core.clean import clean, clean_lines
 from backend.core.declare import Health
+from backend.core.errors import AwaitsPassword
 from backend.core.show import duration, moment
 from backend.core.snapshot import Snapshot
 from backend.core.where import Where
@@ -27,7 +28,8 @@ def state(snapshot: Snapshot, where: Where, shown: int, width: int) -> list[Sayi
     if shown:
         return []
     if snapshot.error:
-        sentences = _wrapped(Health.CRITICAL, snapshot.error.message, width)
+        health = Health.UNKNOWN if isinstance(snapshot.error, AwaitsPassword) else Health.CRITICAL
+        sentences = _wrapped(health, snapshot.error.message, width)
         return sentences + _wrapped(Health.OK, snapshot.error.hint or "", width)
     if snapshot.loading:
         return [Saying(Health.OK, "loading…")]

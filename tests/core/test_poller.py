@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backend.core.declare import Col, Health, View
-from backend.core.errors import Failed, PgtuiError, Unreachable
+from backend.core.errors import AwaitsPassword, Failed, PgtuiError, Unreachable
 from backend.core.facts import Facts, Needs, Query
 from backend.core.poller import Feed, Poller
 from backend.core.session import Session
@@ -58,6 +58,7 @@ class FakeSource:
     def __init__(self) -> None:
         self.target = Target("t")
         self.round_trip = 0.0
+        self.awaits_password = False
         self.known = True
         self.facts = facts()
         self.asked: list[asyncio.Future[list[Any]]] = []
@@ -293,6 +294,18 @@ async def test_the_targets_limits_on_a_rate_judge_the_rate() -> None:
         await it.answer(total)
         found.append(it.feed.snapshot.judgement.overall.health)
     assert found == [Health.OK, Health.OK, Health.WARNING, Health.CRITICAL]
+
+
+async def test_while_the_password_is_asked_for_it_is_said_and_not_that_nothing_answers() -> None:
+    it = Clocked()
+    it.source.awaits_password = True
+    await it.step(2)
+    await it.step(4)
+    assert isinstance(it.feed.snapshot.error, AwaitsPassword)
+    assert str(it.feed.snapshot.error) == "t waits for a password"
+    it.source.awaits_password = False
+    await it.answer(1)
+    assert it.feed.snapshot.error is None
 
 
 async def test_the_shortest_interval_wanted_counts() -> None:

@@ -54,6 +54,7 @@ class CannedSource:
     sent: dict[str, Any] = field(default_factory=dict)
     own_pids: tuple[int, ...] = ()
     round_trip: float = 0.0
+    awaits_password: bool = False
 
     async def ready(self) -> None:
         if self.trouble:

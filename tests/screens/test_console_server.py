@@ -12,8 +12,9 @@ import pytest
 from psycopg import sql
 from textual.pilot import Pilot
 
-from backend.core.declare import ACTIONS
+from backend.core.declare import ACTIONS, Health
 from backend.core.target import Inventory, Target
+from backend.core.where import EVERYTHING
 from screens.console import Console
 from screens.modals.confirm import Confirm
 from screens.modals.dialog import QUIET
@@ -22,7 +23,8 @@ from screens.modals.picker import Picker
 from screens.modals.preview import Preview
 from screens.modals.reading import TextDialog
 from screens.modals.runlog import RunLog
-from screens.room import RoomPane
+from screens.room import RoomPane, worst
+from screens.widgets.states import state
 from tests.cli.samples import by_name
 from tests.screens.samples import text
 from tests.screens.samples import until as until_soon
@@ -190,6 +192,20 @@ async def test_a_password_is_asked_for_once_and_never_shown(scram: Server) -> No
         await pilot.press(*"other", "enter")
         await until(pilot, lambda: "lab/other" in text(app) and pane(app).snapshot.collected_at)
         assert isinstance(app.screen, Console)
+
+
+async def test_behind_the_password_prompt_the_room_says_what_it_waits_for(scram: Server) -> None:
+    app = console(lab(scram.dsn(user="u")))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        await until(pilot, lambda: pane(app).snapshot.error)
+        snapshot = pane(app).snapshot
+        [said] = state(snapshot, EVERYTHING, 0, 80)
+        assert said == (Health.UNKNOWN, "lab waits for a password")
+        assert worst(snapshot) is Health.UNKNOWN
+        await pilot.press(*"right", "enter")
+        await until(pilot, lambda: pane(app).snapshot.collected_at)
+        assert pane(app).snapshot.error is None
 
 
 async def test_a_wrong_password_is_said_and_asked_again_on_request(scram: Server) -> None:
