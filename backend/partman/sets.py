@@ -232,7 +232,8 @@ def _newest(
     """The newest partition; None where none is to follow: one has no end, or the set itself ends there."""
     if not spans or bounds.endless([p.range for p in of.partitions]):
         return None
-    last, end = spans[-1], of.scale.measure(within.upper) if within else None
+    last = spans[-1]
+    end: Any = of.scale.measure(within.upper) if within else None
     if end is not None and (last.upper >= end or (of.scale.timed and of.clock.now >= end)):
         return None
     return last
