@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from backend.core.declare import Danger
 from backend.core.errors import Missing, Refused, Usage
@@ -55,7 +55,7 @@ async def test_pgq_that_was_loaded_as_plain_sql_is_left_alone(database: Database
 async def test_only_a_superuser_installs(
     database: Database, consoles: Consoles, role_in: Callable[..., str]
 ) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(role_in("pgq_admin"))["user"]
+    name = conninfo_to_dict(role_in("pgq_admin"))["user"]
     console = await consoles(database.server.dsn(database.name, user=str(name)))
     with pytest.raises(Missing, match="only a superuser installs pgq"):
         await console.plan("queue.install")

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from backend.core.errors import Refused
+from backend.core.run import Run
 from tests.rooms.jobmon.conftest import Console
 from tests.rooms.queue.conftest import ODD, Hand
 
@@ -60,9 +61,12 @@ async def test_where_a_daemon_ticks_the_tick_is_left_to_it(
     run = await console.start("queue.tick", queue="orders")
     assert f"server process {pgqd.info.backend_pid} ticks here, and the tick is left to it" in run.plan.notes
     assert [s.kind for s in run.plan.steps] == ["sql", "check", "wait", "sql"]
-    run.changed = lambda r: (
-        pgqd.execute("select pgq.ticker()") if r.report.steps[1].status == "done" else None
-    )
+
+    def tick_once_asked(of: Run) -> None:
+        if of.report.steps[1].status == "done":
+            pgqd.execute("select pgq.ticker()")
+
+    run.changed = tick_once_asked
     report = await run.execute()
     assert report.error is None
     assert report.result["tick"] > last

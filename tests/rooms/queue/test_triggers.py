@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from backend.core.declare import Danger
 from backend.core.errors import Refused, Usage
@@ -93,9 +95,7 @@ async def test_any_names_do(console: Console, hand: Hand, tables: Database, tabl
         trigger="t",
         filter="id > 0 AND '--' <> '%'",
     )
-    tables.execute(
-        psycopg.sql.SQL("INSERT INTO {} VALUES (1, 'x')").format(psycopg.sql.Identifier('Odd "%s" t'))
-    )
+    tables.execute(sql.SQL("INSERT INTO {} VALUES (1, 'x')").format(sql.Identifier('Odd "%s" t')))
     hand.tick(ODD)
     assert [d for _, _, d in hand.consume(ODD, "c")] == ["id=1"]
     await console.done("queue.detach_trigger", queue=ODD, table=table)
@@ -169,13 +169,13 @@ async def test_roles_that_could_not_change_the_table_any_more_are_named(
     console: Console, tables: Database, role_in: Callable[..., str]
 ) -> None:
     dsn = role_in()
-    role = psycopg.conninfo.conninfo_to_dict(dsn)["user"]
+    role = conninfo_to_dict(dsn)["user"]
     tables.execute(f'GRANT INSERT ON items TO "{role}"')
     with pytest.raises(Refused) as caught:
         await console.plan("queue.attach_trigger", **attached())
     assert "may change table public.items and insert no events" in caught.value.message
     assert caught.value.hint == f'GRANT "pgq_writer" TO "{role}"'
-    tables.execute(caught.value.hint)
+    tables.execute(str(caught.value.hint))
     await console.done("queue.attach_trigger", **attached())
     with psycopg.connect(dsn) as app:
         app.execute("INSERT INTO items VALUES (1, 'x')")
@@ -226,7 +226,7 @@ async def test_the_owner_of_a_table_attaches_it(
     consoles: Consoles, tables: Database, role_in: Callable[..., str]
 ) -> None:
     dsn = role_in("pgq_writer")
-    role = psycopg.conninfo.conninfo_to_dict(dsn)["user"]
+    role = conninfo_to_dict(dsn)["user"]
     tables.execute(f'ALTER TABLE items OWNER TO "{role}"')
     console = await consoles(dsn)
     await console.done("queue.attach_trigger", **attached())
