@@ -11,10 +11,11 @@ from backend.lab import primary
 from backend.lab.parts import Maker, Part
 from backend.lab.place import Place, write_whole
 from backend.lab.primary import Primary
+from backend.lab.ticker import Ticker
 from backend.lab.workload import Workload
 
 # In the order of starting; stopping goes backwards.
-MAKERS: tuple[Maker, ...] = (Primary(), Workload())
+MAKERS: tuple[Maker, ...] = (Primary(), Ticker(), Workload())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def status(folder: Path | None = None) -> Lab:
 
 
 def _look(place: Place) -> Lab:
-    parts = tuple(maker.look(place) for maker in MAKERS)
+    parts = tuple(part for maker in MAKERS if (part := maker.look(place)) is not None)
     return Lab(place.folder, _inventory(place), parts, place.notes)
 
 

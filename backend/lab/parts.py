@@ -35,8 +35,8 @@ class Maker(Protocol):
     def down(self, place: Place) -> None:
         """Stop the part."""
 
-    def look(self, place: Place) -> Part:
-        """The part as it is, found out without changing anything."""
+    def look(self, place: Place) -> Part | None:
+        """The part as it is, found out without changing anything; None where there cannot be one."""
         ...
 
 

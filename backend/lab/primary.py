@@ -17,6 +17,7 @@ from backend.lab.cluster import SUPERUSER, PrivateCluster, free_port
 from backend.lab.partitions import make_partitions
 from backend.lab.parts import Part, status_of
 from backend.lab.place import Place
+from backend.lab.queues import make_queues
 from backend.lab.servers import Installation, find_installations, preferred
 from backend.lab.shop import DATABASE, ROLES, SHOP, THRESHOLDS
 
@@ -157,6 +158,7 @@ def _fill(cluster: PrivateCluster) -> None:
             for table in SHOP:
                 connection.execute(table)
         make_partitions(connection)
+        make_queues(connection)
         for statement in _logging():
             connection.execute(statement)
 

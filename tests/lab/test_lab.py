@@ -21,6 +21,10 @@ from backend.lab.lab import Lab
 from backend.lab.place import SHARED_PLACE, Place
 from tests.servers import Workspace, execute, until
 
+# Where it is installed, so is PgQ for the lab's server.
+PGQD = shutil.which("pgqd") is not None
+PARTS = ("primary", "pgqd", "workload") if PGQD else ("primary", "workload")
+
 UP = """
 import json, pathlib, sys
 from backend.lab import lab
@@ -76,6 +80,7 @@ def test_says_what_it_consists_of_and_how_to_connect(running: Lab) -> None:
     assert list(said) == ["folder", "inventory", "parts"]
     assert [(part["name"], part["kind"], part["status"]) for part in said["parts"]] == [
         ("primary", "postgres", "running"),
+        *([("pgqd", "pgqd", "running")] if PGQD else []),
         ("workload", "workload", "running"),
     ]
     assert execute(said["parts"][0]["dsn"], "SELECT current_database()") == [("shop",)]
@@ -119,9 +124,9 @@ def test_nobody_else_can_reach_its_server(running: Lab) -> None:
 def test_down_leaves_nothing_running(folder: Path) -> None:
     started = lab.up(folder)
     assert processes_of(folder)
-    assert statuses(lab.down(folder)) == {"primary": "stopped", "workload": "stopped"}
+    assert statuses(lab.down(folder)) == dict.fromkeys(PARTS, "stopped")
     assert processes_of(folder) == []
-    assert statuses(lab.down(folder)) == {"primary": "stopped", "workload": "stopped"}
+    assert statuses(lab.down(folder)) == dict.fromkeys(PARTS, "stopped")
     again = lab.up(folder)
     assert shop(again) == shop(started)
 
@@ -136,10 +141,10 @@ def test_what_was_killed_is_called_failed_and_started_again(folder: Path) -> Non
     started = lab.up(folder)
     execute(shop(started), "CREATE TABLE kept AS SELECT 1 AS one")
     execute(shop(started), "CHECKPOINT")
-    for name in ("primary", "workload"):
+    for name in PARTS:
         os.kill(pid(started, name), signal.SIGKILL)
     until(lambda: set(statuses(lab.status(folder)).values()) == {"failed"})
-    assert statuses(lab.up(folder)) == {"primary": "running", "workload": "running"}
+    assert statuses(lab.up(folder)) == dict.fromkeys(PARTS, "running")
     assert execute(shop(started), "SELECT one FROM kept") == [(1,)]
 
 
