@@ -85,7 +85,7 @@ async def archive_partition(
     """
     found, at = await find_partition(s, partition)
     _demand_leaf(found, at)
-    await _demand_past(s, found, at)
+    unsure = await _past(s, found, at)
     [about] = await ask(s, About, _ABOUT, BOUNDS, at.oid)
     if drop and about.dependents:
         raise Refused(
@@ -105,9 +105,15 @@ async def archive_partition(
         at.partition,
         tuple(steps),
         danger=Danger.DESTROY if drop else Danger.CHANGE if gently else Danger.DISRUPT,
-        notes=_remarks(found, at, about, drop),
+        notes=(*unsure, *_remarks(found, at, about, drop)),
         rows=(target(found, at),),
-        result=lambda answers: _told(found, at, dump.file, answers[number].first["rows"], drop),
+        result=lambda answers: {
+            "parent": found.at.parent,
+            "partition": at.partition,
+            "file": dump.file,
+            "rows": answers[number].first["rows"],
+            "dropped": drop,
+        },
     )
 
 
@@ -129,28 +135,31 @@ def _demand_leaf(of: PartitionSet, at: Partition) -> None:
         )
 
 
-async def _demand_past(s: Session, of: PartitionSet, at: Partition) -> None:
-    """Refuse a partition for which rows still come: pg_partman would not make it again."""
+async def _past(s: Session, of: PartitionSet, at: Partition) -> list[str]:
+    """Refuse a partition for which rows still come, since pg_partman would not make it again.
+
+    What is to be said where nobody can tell.
+    """
+    if not at.range.ranged:
+        return []
     upper: Any = of.scale.measure(at.range.upper)
-    if upper is None and at.range.ranged and at.range.upper is not None:
-        return  # neither times nor numbers: nobody can tell
     now = await _reached(s, of)
-    if at.range.ranged and (upper is None or (now is not None and upper > now)):
+    if at.range.upper is None or (upper is not None and now is not None and upper > now):
         raise Refused(
             f"{clean(at.partition)} still gets rows: it ends at {at.range.upper or 'no bound'}",
             hint="archive partitions that are past",
         )
+    if upper is None or now is None:
+        return ["whether rows still come for it cannot be told from here"]
+    return []
 
 
 async def _reached(s: Session, of: PartitionSet) -> Any:
-    """How far the set has come: the time, or its highest number; else where its newest partition begins."""
+    """How far the set has come: the time, or its highest number; None where that cannot be told."""
     if of.scale.timed:
         return of.clock.now
     asked = highest_of(of)
-    highest = (await numbers(s, [asked])).get(of.at.oid) if asked is not None else None
-    if highest is not None:
-        return highest
-    return of.spans[-1].lower if of.spans else None
+    return (await numbers(s, [asked])).get(of.at.oid) if asked is not None else None
 
 
 def _remarks(of: PartitionSet, at: Partition, about: About, drop: bool) -> tuple[str, ...]:
@@ -243,9 +252,3 @@ def _block(body: sql.Composable) -> Sql:
 def _as_served(text: str | None) -> sql.SQL:
     """An expression as the server itself has written it."""
     return sql.SQL(text or "true")  # pyright: ignore[reportArgumentType]
-
-
-def _told(of: PartitionSet, at: Partition, file: str, rows: int, dropped: bool) -> dict[str, Any]:
-    return {
-        "parent": of.at.parent, "partition": at.partition, "file": file, "rows": rows, "dropped": dropped,
-    }  # fmt: skip

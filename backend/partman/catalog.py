@@ -225,6 +225,11 @@ class PartitionSet:
         return Scale(self.at.control_type, (self.config or {}).get("epoch"), self.clock.zone)
 
     @property
+    def timed(self) -> bool:
+        """Whether pg_partman divides it by time, which its keys may only encode."""
+        return self.scale.timed or bool((self.config or {}).get("time_decoder"))
+
+    @property
     def spans(self) -> list[bounds.Span]:
         """The closed ranges of its partitions, in order."""
         return bounds.spans([p.range for p in self.partitions if not p.detaching], self.scale)

@@ -76,7 +76,7 @@ async def configure(
 async def _check_retention(s: Session, of: PartitionSet, retention: str | None) -> None:
     if retention in (None, NONE):
         return
-    if of.scale.timed:
+    if of.timed:
         interval = Interval.parse(retention or "")
         if interval.approximate.total_seconds() <= 0:
             raise Usage("--retention wants more than no time", hint="none keeps all")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 from backend.core.clean import clean
 from backend.core.errors import Missing, Refused
 from backend.core.host import script
 from backend.core.plan import Check, Command
 from backend.core.session import Session
-from backend.partman.onhost import ACTION, Ground, Way, command, line
+from backend.partman.onhost import ACTION, Way, command, look
 
 # Replaces the line that ends in the mark, and leaves all others as they are at that moment.
 _EDIT = """\
@@ -22,8 +24,9 @@ old=$(crontab -l 2>&1) || case $old in "no crontab for"*) old= ;; *) echo "$old"
 """
 
 
-async def way(s: Session, ground: Ground, when: str, remove: bool) -> Way:
+async def way(s: Session, when: str, remove: bool) -> Way:
     """The steps that put the line into the crontab, or take it out."""
+    ground = await look(s)
     if not ground.crontab:
         raise Missing(f"the program crontab is not on {s.host.where}", hint="it comes with the package cron")
     run_as, mark = s.target.run_as, f"# pgtui {ACTION} {clean(s.target.label)}"
@@ -31,11 +34,11 @@ async def way(s: Session, ground: Ground, when: str, remove: bool) -> Way:
     if remove and present is None:
         raise Refused(f"the crontab of {run_as or ground.user} on {s.host.where} has no line {mark}")
     # The rest of a line is the command, in which only the percent sign means something to cron.
-    new = "" if remove else f"{when} " + line(await command(s, ground)).replace("%", "\\%")
+    new = "" if remove else f"{when} " + shlex.join(await command(s, ground)).replace("%", "\\%")
     if present == f"{new} {mark}":
         return Way((), (f"it is scheduled so already, in the crontab of {run_as or ground.user}",))
     edit = Command(script(_EDIT, mark, new), run_as=run_as, note=_what(new, present))
-    look = Command(("crontab", "-l"), run_as=run_as, ok=(0, 1))
+    listed = Command(("crontab", "-l"), run_as=run_as, ok=(0, 1))
     check = Check(
         lambda answers: (f"{new} {mark}" in answers[-1].text.splitlines()) is not remove,
         that="the line is not there any more" if remove else "the line is there",
@@ -44,7 +47,7 @@ async def way(s: Session, ground: Ground, when: str, remove: bool) -> Way:
     idle = () if ground.cron or remove else (f"no cron daemon seems to run on {s.host.where}",)
     replaced = () if present is None or remove else (f"replaces: {clean(present)}",)
     told = {"by": "crontab", "schedule": None if remove else when, "replaced": present is not None}
-    return Way((edit, look, check), (*replaced, *idle), lambda _: told)
+    return Way((edit, listed, check), (*replaced, *idle), lambda _: told)
 
 
 async def _present(s: Session, mark: str) -> str | None:

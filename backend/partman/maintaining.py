@@ -185,6 +185,11 @@ def _outcome(of: PartitionSet, partitions: int | None, error: str) -> dict[str, 
 async def fill_gaps(s: Session, parent: ParentName) -> Plan:
     """Make the partitions that are missing between others."""
     found = await find_managed(s, parent)
+    if not found.measured:
+        raise Refused(
+            f"gaps in {clean(found.at.parent)} cannot be told from here",
+            hint="its bounds are neither times nor numbers",
+        )
     made = sum(_count(found, gap) for gap in found.gaps)
     if not made:
         return Plan(found.at.parent, (), notes=(f"{clean(found.at.parent)} has no gaps",))

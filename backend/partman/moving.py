@@ -95,7 +95,7 @@ def _check_batch(of: PartitionSet, batch: str | None, old: Table | None) -> None
             " cannot be made",
             hint="leave --batch-interval out",
         )
-    if of.scale.timed:
+    if of.timed:
         Interval.parse(batch)
     elif not batch.isdecimal() or int(batch) < 1:
         raise Usage(f"--batch-interval {batch}: the set is partitioned by number, so it wants how many ids")
@@ -113,10 +113,10 @@ async def _move(
     s: Session, of: PartitionSet, batch: str | None, lock_wait: float, old: Table | None, table: Table
 ) -> sql.Composable:
     generated = [g.name for g in await ask(s, Schema, _GENERATED, table.oid)]
-    kind = "interval" if of.scale.timed else "int8"
+    kind = "interval" if of.timed else "int8"
     moved = call(
         s.facts,
-        "partition_data_time" if of.scale.timed else "partition_data_id",
+        "partition_data_time" if of.timed else "partition_data_id",
         p_parent_table=literal(of),
         p_batch_count=1,
         p_batch_interval=batch

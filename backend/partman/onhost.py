@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -63,10 +62,9 @@ async def command(s: Session, ground: Ground) -> tuple[str, ...]:
     """The words of the scheduled command: whole paths, and its confirmation."""
     program = _program(s, ground)
     where, label = _target(s)
-    words = (
-        program, "run-action", ACTION, "--all-sets", *where, "--yes",
-        *(w for word in dict.fromkeys((label, s.target.name)) for w in ("--confirm", word)),
-    )  # fmt: skip
+    confirmed = dict.fromkeys((label, s.target.name) if s.target.guard else (label,))
+    confirmation = ("--yes", *(w for word in confirmed for w in ("--confirm", word)))
+    words = (program, "run-action", ACTION, "--all-sets", *where, *confirmation)
     if any(c < " " for word in words for c in word):
         raise Refused("a line that is scheduled can hold no line end or other control character")
     await _demand_usable(s, (program, *([str(s.target.inventory)] if s.target.inventory else [])))
@@ -113,8 +111,3 @@ async def _demand_usable(s: Session, files: tuple[str, ...]) -> None:
                 f"{run_as or 'the schedule'} could not read {clean(file)} on {s.host.where}",
                 hint="a schedule runs as the owner of the programs; put the file where that user may read",
             )
-
-
-def line(words: tuple[str, ...]) -> str:
-    """The command as a shell reads it."""
-    return shlex.join(words)

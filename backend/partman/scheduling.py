@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from backend.core.clean import clean
 from backend.core.declare import Ask, Danger, action
-from backend.core.errors import Missing, Refused, Usage
+from backend.core.errors import Missing, Refused
 from backend.core.facts import Query
 from backend.core.plan import Plan
 from backend.core.session import Session
@@ -15,7 +15,7 @@ from backend.core.values import Interval
 from backend.partman import crontab, pgcron, timers
 from backend.partman.catalog import partition_sets
 from backend.partman.maintaining import drops
-from backend.partman.onhost import Ground, look
+from backend.partman.onhost import look
 from backend.partman.place import ACTING, ask
 from backend.partman.rhythm import rhythm_of
 
@@ -57,14 +57,13 @@ async def schedule(
     if not remove:
         _demand_no_worker(s, around)
     notes, danger = ((), Danger.CHANGE) if remove else await _consequences(s)
-    ground = await look(s) if by != "pg_cron" else None
-    match by or _first(s, around, ground):
+    match by or await _first(s, around):
         case "pg_cron":
             way = await pgcron.way(s, around.cron_database, rhythm.cron, remove)
         case "systemd":
-            way = await timers.way(s, _known(ground), rhythm.calendar, remove)
+            way = await timers.way(s, rhythm.calendar, remove)
         case _:
-            way = await crontab.way(s, _known(ground), rhythm.cron, remove)
+            way = await crontab.way(s, rhythm.cron, remove)
     return Plan(
         s.target.label,
         way.steps,
@@ -93,21 +92,15 @@ async def _consequences(s: Session) -> tuple[tuple[str, ...], Danger]:
     return notes, Danger.DESTROY if losing else Danger.CHANGE
 
 
-def _first(s: Session, around: Around, ground: Ground | None) -> By:
+async def _first(s: Session, around: Around) -> By:
     if pgcron.there(s, around.cron_database):
         return "pg_cron"
-    known = _known(ground)
-    if known.systemd:
+    ground = await look(s)
+    if ground.systemd:
         return "systemd"
-    if known.crontab:
+    if ground.crontab:
         return "crontab"
     raise Missing(
         f"nothing runs schedules: the server has no pg_cron, and {s.host.where} no systemd and no cron",
         hint="the packages cron, or postgresql-NN-cron for the server's version, bring one",
     )
-
-
-def _known(ground: Ground | None) -> Ground:
-    if ground is None:
-        raise Usage("--by pg_cron asks nothing of the host")
-    return ground

@@ -10,11 +10,12 @@ from backend.core.clean import clean
 from backend.core.errors import Failed, Missing, Refused
 from backend.core.plan import Command, File, Step
 from backend.core.session import Session
-from backend.partman.onhost import ACTION, Ground, Way, command
+from backend.partman.onhost import ACTION, Way, command, look
 
 
-async def way(s: Session, ground: Ground, calendar: str, remove: bool) -> Way:
+async def way(s: Session, calendar: str, remove: bool) -> Way:
     """The steps that write and enable the timer, or disable and remove it."""
+    ground = await look(s)
     if not ground.systemd:
         raise Missing(f"systemd does not run on {s.host.where}", hint="--by crontab or --by pg_cron may do")
     root = ground.user == "root"

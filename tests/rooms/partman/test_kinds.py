@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from backend.core.errors import Refused
 from tests.rooms.jobmon.conftest import Console, Consoles
 from tests.rooms.partman.conftest import create_parent, demand_partman, install, major
 from tests.rooms.partman.test_actions import partitions
+from tests.rooms.partman.test_archiving import folder
 from tests.servers import Database
+
+__all__ = ["folder"]
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "nanoseconds": 10**9}
 
@@ -96,7 +100,7 @@ async def test_months_and_weeks_of_counted_time(there: Console, fresh: Database)
 
 
 @pytest.mark.parametrize("kind", ["timestamptz", "bigint"])
-async def test_sets_of_triggers_as_in_4(there: Console, fresh: Database, kind: str) -> None:
+async def test_sets_of_triggers_as_in_4(there: Console, fresh: Database, folder: Path, kind: str) -> None:
     if major(fresh) >= 5:
         pytest.skip("pg_partman 5 has no triggers")
     fresh.execute(f"CREATE TABLE t (k {kind} NOT NULL, note text)")
@@ -125,6 +129,17 @@ async def test_sets_of_triggers_as_in_4(there: Console, fresh: Database, kind: s
     assert any("cannot be told" in n for n in plan.notes)
     await there.done("partman.maintain", parent="public.t")
 
+    first = partitions(fresh, "t")[0]
+    [(rows,)] = fresh.execute(f"SELECT count(*) FROM {first}")
+    given = {"partition": first, "folder": str(folder)}
+    (folder / f"public.{first}.dump").write_text("in the way")
+    with pytest.raises(Refused, match="is there already"):
+        await there.plan("partman.archive_partition", **given)
+    (folder / f"public.{first}.dump").unlink()
+    plan = await there.plan("partman.archive_partition", **given)
+    assert ("cannot be told" in plan.notes[0], plan.danger) == (False, Danger.DISRUPT)
+    assert (await there.done("partman.archive_partition", drop=True, **given))["rows"] == rows
+
     fresh.execute("ALTER TABLE t DISABLE TRIGGER ALL")
     fresh.execute("INSERT INTO t VALUES (now())" if timed else "INSERT INTO t VALUES (44)")
     fresh.execute("ALTER TABLE t ENABLE TRIGGER ALL")
@@ -150,8 +165,10 @@ async def test_retention_of_keys_that_hold_a_time_is_not_guessed(there: Console,
     plan = await there.plan("partman.maintain", parent="public.t")
     assert plan.danger is Danger.DESTROY
     assert any("cannot be told" in n for n in plan.notes)
-    with pytest.raises(Refused, match="cannot be told"):
-        await there.plan("partman.apply_retention", parent="public.t")
+    for action in ("partman.apply_retention", "partman.fill_gaps"):
+        with pytest.raises(Refused, match="cannot be told from here"):
+            await there.plan(action, parent="public.t")
+    await there.done("partman.configure", parent="public.t", retention="2 days")
     [told] = await there.done("partman.maintain", parent="public.t")
     assert told["partitions"] < told["before"]
     fresh.execute("INSERT INTO t SELECT partman.uuid7_time_encoder(now() + interval '30 days')::uuid")

@@ -135,7 +135,7 @@ async def test_a_schedule_that_will_drop_wants_a_word_and_carries_it(
     assert plan.danger is Danger.DESTROY
     assert "retention of public.old will drop what is older than 3 days" in plan.notes
     await kept.done("partman.schedule", by="crontab")
-    assert " --yes --confirm lab # pgtui" in re.sub(r"--confirm \S+ --confirm", "--confirm", crontab(keeper))
+    assert re.search(r" --yes --confirm \S+ # pgtui partman\.maintain lab\n", crontab(keeper))
 
 
 async def test_an_inventory_is_named_by_its_whole_path(
