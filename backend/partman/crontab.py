@@ -29,18 +29,18 @@ async def way(s: Session, when: str, remove: bool) -> Way:
     ground = await look(s)
     if not ground.crontab:
         raise Missing(f"the program crontab is not on {s.host.where}", hint="it comes with the package cron")
-    run_as, mark = s.target.run_as, f"# pgtui {ACTION} {clean(s.target.label)}"
+    run_as = s.target.run_as
+    mark = _escaped(f"# pgtui {ACTION} {clean(s.target.label)}")
     present = await _present(s, mark)
     if remove and present is None:
         raise Refused(f"the crontab of {run_as or ground.user} on {s.host.where} has no line {mark}")
-    # The rest of a line is the command, in which only the percent sign means something to cron.
-    new = "" if remove else f"{when} " + shlex.join(await command(s, ground)).replace("%", "\\%")
+    new = "" if remove else f"{when} " + _escaped(shlex.join(await command(s, ground)))
     if present == f"{new} {mark}":
         return Way((), (f"it is scheduled so already, in the crontab of {run_as or ground.user}",))
     edit = Command(script(_EDIT, mark, new), run_as=run_as, note=_what(new, present))
     listed = Command(("crontab", "-l"), run_as=run_as, ok=(0, 1))
     check = Check(
-        lambda answers: (f"{new} {mark}" in answers[-1].text.splitlines()) is not remove,
+        lambda answers: _marked(answers[-1].text, mark) == (None if remove else f"{new} {mark}"),
         that="the line is not there any more" if remove else "the line is there",
         otherwise="the crontab is not as it was to be",
     )
@@ -54,7 +54,16 @@ async def _present(s: Session, mark: str) -> str | None:
     done = await s.host.run(("crontab", "-l"), run_as=s.target.run_as)
     if done.code and b"no crontab for" not in done.err:
         raise Refused(f"the crontab on {s.host.where} cannot be read: {clean(done.complaint)}")
-    return next((known for known in done.text.splitlines() if known.endswith(mark)), None)
+    return _marked(done.text, mark)
+
+
+def _marked(text: str, mark: str) -> str | None:
+    return next((line for line in text.splitlines() if line.endswith(mark)), None)
+
+
+def _escaped(text: str) -> str:
+    """The text as a part of the command, in which cron takes a percent sign for a line end."""
+    return text.replace("%", "\\%")
 
 
 def _what(new: str, present: str | None) -> str:

@@ -67,7 +67,8 @@ async def command(s: Session, ground: Ground) -> tuple[str, ...]:
     words = (program, "run-action", ACTION, "--all-sets", *where, *confirmation)
     if any(c < " " for word in words for c in word):
         raise Refused("a line that is scheduled can hold no line end or other control character")
-    await _demand_usable(s, (program, *([str(s.target.inventory)] if s.target.inventory else [])))
+    inventory = [str(s.target.inventory)] if "--inventory" in where else []
+    await _demand_usable(s, (program, *inventory))
     return words
 
 

@@ -16,13 +16,18 @@ import pytest
 
 from backend.core.declare import Danger
 from backend.core.errors import Failed, Missing, Refused, Usage
-from backend.core.target import Inventory
+from backend.core.session import Session
+from backend.core.ssh import SshHost
+from backend.core.target import Inventory, Target
 from backend.core.values import Interval
 from backend.partman.rhythm import rhythm_of
 from backend.partman.timers import service_text, timer_text, unit_name
 from tests.rooms.jobmon.conftest import Console, Consoles
 from tests.rooms.partman.conftest import demand_partman, install, managed
 from tests.servers import Database, OwnClusters, Server, Workspace, until
+from tests.sshd import Sshd, sshd
+
+__all__ = ["sshd"]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,8 @@ async def test_an_inventory_is_named_by_its_whole_path(
     folder = workspace.new_folder("inventory")
     folder.mkdir()
     file = folder / "100% mine.toml"
-    file.write_text(f'[target."the shop"]\ndsn = "{partman.dsn}"\nrun_as = "{keeper}"\nguard = "name"\n')
-    target = Inventory.read(file).targets["the shop"]
+    file.write_text(f'[target."the 100% shop"]\ndsn = "{partman.dsn}"\nrun_as = "{keeper}"\nguard = "name"\n')
+    target = Inventory.read(file).targets["the 100% shop"]
     console = await consoles(target.dsn, run_as=keeper, guard="name", inventory=target.inventory)
     console.session.target = target
     await console.done("partman.schedule", by="crontab")
@@ -153,8 +158,8 @@ async def test_an_inventory_is_named_by_its_whole_path(
     words = shlex.split(line.replace("\\%", "%"))
     assert words[5] == str(program)
     assert words[6:] == [
-        "run-action", "partman.maintain", "--all-sets", "--inventory", str(file), "--target", "the shop",
-        "--yes", "--confirm", "the shop", "#", "pgtui", "partman.maintain", "the", "shop",
+        "run-action", "partman.maintain", "--all-sets", "--inventory", str(file), "--target", "the 100% shop",
+        "--yes", "--confirm", "the 100% shop", "#", "pgtui", "partman.maintain", "the", "100%", "shop",
     ]  # fmt: skip
     closed(file)
     with pytest.raises(Refused, match=f"{keeper} could not read"):
@@ -169,6 +174,19 @@ async def test_a_password_has_no_place_in_a_schedule(partman: Database, consoles
     console = await consoles(partman.server.dsn(partman.name, password="s3cret"))
     with pytest.raises(Refused, match="needs a password, which has no place in a schedule"):
         await console.plan("partman.schedule", by="crontab")
+
+
+async def test_a_host_without_pgtui_runs_no_schedule_of_it(partman: Database, sshd: Sshd) -> None:
+    target = Target("far", partman.dsn, ssh=sshd.host)
+    session = Session(target, SshHost(sshd.host, config=sshd.ssh_config))
+    try:
+        if (await session.host.run(("sh", "-c", "command -v pgtui"))).code == 0:
+            pytest.skip("pgtui is installed for everybody here")
+        await session.open()
+        with pytest.raises(Missing, match="pgtui is not on host db1, where the schedule would run it"):
+            await Console(session).plan("partman.schedule", by="crontab")
+    finally:
+        await session.close()
 
 
 # -- systemd -----------------------------------------------------------------------------------------------
