@@ -24,7 +24,7 @@ class Audit:
 
     def write(self, event: str, **what: Any) -> None:
         """Append one record; raises OSError when the file cannot be written."""
-        record = mask_all({"at": datetime.now(UTC).isoformat(), "event": event, **_who(), **what})
+        record = mask_all({"at": datetime.now(UTC).isoformat(), "event": event, **who(), **what})
         line = json.dumps(record, default=str).encode("ascii") + b"\n"
         private(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -53,7 +53,8 @@ def _append(descriptor: int, line: bytes) -> None:
         line = line[os.write(descriptor, line) :]
 
 
-def _who() -> dict[str, str | int]:
+def who() -> dict[str, str | int]:
+    """Who acts: user, machine and process id."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -23,11 +23,12 @@ from backend.core.declare import Action, Danger
 from backend.core.ending import ending
 from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Unreachable
 from backend.core.host import Host, Program
+from backend.core.hostlock import Release, take_host_turn
 from backend.core.journal import Journal
 from backend.core.outcome import Report as Report
 from backend.core.outcome import StepState as StepState
 from backend.core.outcome import StepStatus
-from backend.core.plan import Answer, Plan, Sql, Step
+from backend.core.plan import Answer, Copy, Plan, Repeat, Sql, Step
 from backend.core.reaching import Reach, SessionOf
 from backend.core.recording import Recording
 from backend.core.session import Session
@@ -108,6 +109,7 @@ class Run:
         self._performing: asyncio.Task[Answer] | None = None
         self._stopping = asyncio.Lock()
         self._cleaning = False
+        self._release: Release | None = None
         self._answers: list[Answer] = []
         self._recording = Recording(self, audit or Audit(), journal or Journal())
         self._began = time.monotonic()
@@ -140,6 +142,8 @@ class Run:
             self._skip_rest()
             await self._recording.close()
             await self._reach.close()
+            if self._release:
+                await self._release()
             self.finished.set()
             self.changed(self)
         return self.report
@@ -224,9 +228,11 @@ class Run:
     async def _take_turn(self) -> None:
         if self.plan.danger < Danger.DISRUPT or not self.action.exclusive:
             return
-        if not any(isinstance(s, Sql) for s in self.plan.steps):
-            return
-        await take_turn(await self.connection(None, None))
+        over_sql = any(isinstance(s, (Sql, Repeat, Copy)) for s in self.plan.steps)
+        if self.action.needs.sql and over_sql:
+            await take_turn(await self.connection(None, None))
+        else:
+            self._release = await take_host_turn(self.session, self.action.name)
 
     async def _steps(self) -> None:
         for number, step in enumerate(self.plan.steps):

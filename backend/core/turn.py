@@ -1,4 +1,4 @@
-"""Taking turns: one run that disrupts at a time on a target."""
+"""Taking turns: one run that disrupts at a time on a target; `core.hostlock` is for those without SQL."""
 
 from __future__ import annotations
 

@@ -72,9 +72,11 @@ Telling = Callable[[Sequence[Child]], Iterator[tuple[str, str]]]
 
 async def open_log(run: Logged) -> MaintenanceLog | None:
     """The jobs of a maintenance; None for other runs, and where pg_partman or nobody logs."""
+    if run.action.name != "partman.maintain":
+        return None
     facts = run.session.facts
     own = facts.extensions.get("jobmon")
-    if run.action.name != "partman.maintain" or find(facts) is None or "pg_jobmon" in facts.extensions:
+    if find(facts) is None or "pg_jobmon" in facts.extensions:
         return None
     if own is None or not own.own:
         return None
