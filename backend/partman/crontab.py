@@ -47,7 +47,8 @@ async def way(s: Session, when: str, remove: bool) -> Way:
     idle = () if ground.cron or remove else (f"no cron daemon seems to run on {s.host.where}",)
     replaced = () if present is None or remove else (f"replaces: {clean(present)}",)
     told = {"by": "crontab", "schedule": None if remove else when, "replaced": present is not None}
-    return Way((edit, listed, check), (*replaced, *idle), lambda _: told)
+    shown = () if remove else (f"the line: {clean(new)} {mark}",)
+    return Way((edit, listed, check), (*shown, *replaced, *idle), lambda _: told)
 
 
 async def _present(s: Session, mark: str) -> str | None:

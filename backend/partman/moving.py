@@ -53,6 +53,7 @@ async def move_data(
     if lock_wait < 0 or pause < 0:
         raise Usage("--lock-wait and --pause want 0 or more seconds")
     found = await find_managed(s, parent)
+    _demand_movable(s, found)
     old = None if source is None else await find_table(s, source, "--source")
     table = _source(found, old)
     _check_batch(found, batch_interval, old)
@@ -68,6 +69,15 @@ async def move_data(
         notes=(f"{total}{more} rows in {clean(table.name)}", "VACUUM ANALYZE is worth while afterwards"),
         result=lambda answers: _moved(found, answers),
     )
+
+
+def _demand_movable(s: Session, of: PartitionSet) -> None:
+    installed = s.facts.extensions["pg_partman"]
+    if of.timed and not of.scale.timed and installed.version < (5, 3):
+        raise Refused(
+            f"pg_partman {installed.version_text} moves no rows of {clean(of.at.parent)}: its key encodes a time",
+            hint="CREATE TABLE … PARTITION OF, after moving the rows aside, makes their partition",
+        )
 
 
 def _source(of: PartitionSet, old: Table | None) -> Table:
