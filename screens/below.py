@@ -75,8 +75,9 @@ class DetailPane(RoomPane):
     """A room whose screen shows, below its table, the view `DETAIL` for the row under the cursor.
 
     The detail's required parameters, or those that `FILLED` names, are filled from the row's columns of the
-    same names; beside views that lack one of them, with no row, and where the room is too low, there is none. `w` goes between the two
-    tables; `WORDS` is what the line of keys calls them. All that such a room has to say is this:
+    same names; beside views that lack one of them, with no row, and where the room is too low, there is no
+    detail. `w` goes between the two tables; `WORDS` is what the line of keys calls them. All that such a room
+    has to say is this:
 
         class JobsPane(DetailPane):
             DETAIL = "jobmon.steps"

@@ -32,7 +32,7 @@ async def all_consumers(
 
 
 @view("queue.events", every=5, needs=PEEKING, checked=False,
-      empty="no event: the consumer has all up to the last tick, or the event tables are empty")  # fmt: skip
+      empty="no event: a consumer's batch can be empty, or it has all up to the last tick")  # fmt: skip
 async def some_events(
     s: Session,
     queue: Annotated[str, Ask("Queue", choices="queue.queues.queue")],
