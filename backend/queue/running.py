@@ -223,7 +223,10 @@ async def stop_daemon(s: Session, config: Config = None) -> Plan:
     return Plan(
         s.target.label,
         (stop,),
-        notes=("queues tick no more, and nothing is delivered, rotated or put back until one runs again",),
+        notes=(
+            await _served(s),
+            "queues tick no more, and nothing is delivered, rotated or put back until one runs again",
+        ),
         result=lambda _: {"stopped": True},
     )
 
@@ -256,8 +259,15 @@ async def reload_daemon(
     return Plan(
         s.target.label,
         (*_changes(s, path, text, settings), reload),
+        notes=(await _served(s),),
         result=lambda _: {"config": str(path), "changed": sorted(settings)},
     )
+
+
+async def _served(s: Session) -> str:
+    names = sorted({t.database for t in await ask(s, Ticker, _TICKERS, None, None)})
+    told = ", ".join(clean(n) for n in names[:10]) + (" and more" if len(names) > 10 else "")
+    return f"of this server pgqd serves now: {told or 'no database'}"
 
 
 def _changes(s: Session, path: PurePosixPath, text: str, settings: Mapping[str, str]) -> list[Step]:

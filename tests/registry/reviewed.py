@@ -25,4 +25,6 @@ _OF_THE_CATALOG = """
     substr sum to_char to_jsonb to_regclass to_regnamespace trunc txid_current_snapshot
     txid_snapshot_xmax txid_snapshot_xmin unnest upper
 """
-FUNCTIONS = frozenset(f"pg_catalog.{name}" for name in _OF_THE_CATALOG.split())
+# It selects the events of a batch that is open.
+_OF_PGQ = {"pgq.get_batch_events"}
+FUNCTIONS = frozenset({f"pg_catalog.{name}" for name in _OF_THE_CATALOG.split()} | _OF_PGQ)

@@ -24,15 +24,19 @@ Populate = Callable[[Database], AbstractContextManager["Samples"]]
 class Samples:
     """Parameters by view and action; actions in `on_empty` are planned on an empty database instead.
 
-    `without` names the extensions that this server cannot have: what needs one is skipped. For the plans that
-    are kept, `varying` says what in them is another one each time and how it is written instead, and
-    `edition` is the version of the extension that decides what they are, such as `pg_partman-4`.
+    `without` names the extensions that this server cannot have: what needs one is skipped; `absent` the
+    actions for which this machine lacks a package; `nothing` the views that have nothing to show on this
+    machine. For the plans that are kept, `varying` says what in them is another one each time and how it is
+    written instead, and `edition` is the version of the extension that decides what they are, such as
+    `pg_partman-4`.
     """
 
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     actions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     on_empty: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+    nothing: frozenset[str] = frozenset()
     varying: Mapping[str, str] = field(default_factory=dict)
     edition: str = ""
 
@@ -40,6 +44,11 @@ class Samples:
         """Skip a test whose subject needs an extension that this server cannot have."""
         if lacking := self.without & set(needs.extensions):
             pytest.skip(f"this server has no {', '.join(sorted(lacking))}")
+
+    def skip_absent(self, action: str) -> None:
+        """Skip a test of an action for which this machine lacks a package."""
+        if action in self.absent:
+            pytest.skip("this machine lacks the package that it is about")
 
 
 def populate_of(room: str) -> Populate:

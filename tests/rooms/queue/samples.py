@@ -2,35 +2,111 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from backend.core.values import Interval
 from tests.registry.samples import Samples
+from tests.rooms.jobmon.conftest import until
 from tests.rooms.queue.conftest import Hand, available, capture, cascade, has_pgq, sample
 from tests.servers import Database
 
 VIEWS: dict[str, dict[str, Any]] = {"queue.events": {"queue": "orders"}}
-ACTIONS: dict[str, dict[str, Any]] = {}
+
+# Its first event is number 1.
+BATCH = {"queue": "orders", "consumer": "slow"}
+ACTIONS: dict[str, dict[str, Any]] = {
+    "queue.create": {"queue": "fresh"},
+    "queue.drop": {"queue": "orders", "force": True},
+    "queue.configure": {"queue": "orders", "ticker_max_count": 100, "rotation_period": Interval("1h")},
+    "queue.pause_ticker": {"queue": "orders"},
+    "queue.resume_ticker": {"queue": "idle"},
+    "queue.disable_inserts": {"queue": "orders"},
+    "queue.enable_inserts": {"queue": "idle"},
+    "queue.tick": {"queue": "orders"},
+    "queue.register": {"queue": "orders", "consumer": "fresh", "like": "slow"},
+    "queue.copy_consumer": {"queue": "orders", "consumer": "slow", "to": "fresh"},
+    "queue.reposition": {"queue": "orders", "consumer": "good", "at_tick": 1},
+    "queue.unregister": BATCH,
+    "queue.skip_batch": BATCH,
+    "queue.retry_batch": BATCH | {"after": Interval("5min")},
+    "queue.retry_event": BATCH | {"event": 1, "after": Interval("5min")},
+    "queue.insert": {"queue": "orders", "type": "note", "data": "sample"},
+    "queue.attach_trigger": {"queue": "orders", "table": "public.loose", "key": ["id"], "filter": "id > 0"},
+    "queue.detach_trigger": {"queue": "orders", "table": "public.goods"},
+    "queue.export_events": BATCH | {"finish": True},
+}
+
+
+DAEMON = frozenset({"queue.start_daemon", "queue.stop_daemon", "queue.reload_daemon"})
 
 
 @contextmanager
 def populate(database: Database) -> Iterator[Samples]:
     """The sample, a table that feeds a queue, an event to deliver again, a transaction that holds ticks."""
+    samples = Samples(views=VIEWS, actions=ACTIONS, on_empty=frozenset({"queue.install"}), absent=DAEMON)
     if not has_pgq(database):
-        yield Samples(views=VIEWS, actions=ACTIONS, without=frozenset({"pgq", "pgq_node"}))
+        absent = DAEMON | {"queue.install"}
+        yield replace(samples, without=frozenset({"pgq", "pgq_node"}), absent=absent)
         return
     sample(database)
     hand = Hand(database)
     database.execute("CREATE TABLE goods (id int PRIMARY KEY, name text)")
+    database.execute("CREATE TABLE loose (id int, name text)")
     capture(database, "goods", "jsontriga", "orders")
     hand.retry("orders", "slow")
+    database.execute(
+        "UPDATE pgq.queue SET queue_ticker_paused = true, queue_disable_insert = true"
+        " WHERE queue_name = 'idle'"
+    )
     nodes = available(database, "pgq_node")
     if nodes:
         cascade(database)
-    with psycopg.connect(database.dsn) as holding:
+    with psycopg.connect(database.dsn) as holding, daemon() as config:
         holding.execute("SELECT pg_catalog.txid_current()")
         hand.tick("orders")
-        yield Samples(views=VIEWS, actions=ACTIONS, without=frozenset() if nodes else frozenset({"pgq_node"}))
+        if config:
+            samples = replace(samples, absent=frozenset(), actions=ACTIONS | of_daemon(config))
+        with tempfile.TemporaryDirectory() as folder:
+            export = ACTIONS["queue.export_events"] | {"file": f"{folder}/out.jsonl"}
+            yield replace(
+                samples,
+                actions=dict(samples.actions) | {"queue.export_events": export},
+                without=frozenset() if nodes else frozenset({"pgq_node"}),
+            )
+
+
+def of_daemon(config: Path) -> dict[str, dict[str, Any]]:
+    """Parameters of the actions on pgqd."""
+    return {
+        "queue.start_daemon": {"databases": ["empty"]},
+        "queue.stop_daemon": {"config": str(config)},
+        "queue.reload_daemon": {"config": str(config), "ticker_period": 2.0},
+    }
+
+
+@contextmanager
+def daemon() -> Iterator[Path | None]:
+    """The configuration of a pgqd that runs and serves nothing; None where it is not installed."""
+    program = shutil.which("pgqd")
+    if program is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "pgqd.ini"
+        config.write_text(
+            f"[pgqd]\npidfile = {folder}/pgqd.pid\nlogfile = {folder}/pgqd.log\nsyslog = 0\n"
+            f"base_connstr = host={folder}\ndatabase_list = none\n"
+        )
+        subprocess.run([program, "-q", "-d", str(config)], check=True)
+        until((Path(folder) / "pgqd.pid").exists)
+        yield config
+        subprocess.run([program, "-k", str(config)], check=True, capture_output=True)

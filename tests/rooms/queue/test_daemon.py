@@ -171,6 +171,7 @@ async def test_one_that_runs_without_reaching_the_server_counts_too(
 async def test_stops_it(console: Console, hand: Hand, started: int) -> None:
     plan = await console.plan("queue.stop_daemon")
     assert plan.danger is Danger.DISRUPT
+    assert hand.database.name in plan.notes[0]
     assert alive(started)
     await console.done("queue.stop_daemon")
     assert not alive(started)
