@@ -138,8 +138,8 @@ class _Retry:
 class RetryRow:
     """One event that a consumer wants again."""
 
-    queue: Annotated[str | None, Col("Queue", priority=1)]
-    consumer: Annotated[str | None, Col("Consumer", priority=1)]
+    queue: Annotated[str | None, Col("Queue", key=True, priority=1)]
+    consumer: Annotated[str | None, Col("Consumer", key=True, priority=1)]
     event: Annotated[int, Col("Event", key=True, priority=1)]
     retry: Annotated[
         int,

@@ -99,7 +99,7 @@ class QueueRow:
     external_ticker: Annotated[bool, Col("External ticker", hidden=True)]
     inserts_disabled: Annotated[bool, Col("Inserts disabled", hidden=True)]
     half_rotated: Annotated[bool, Col("Half rotated", hidden=True)]
-    filled: Annotated[bool, Col("Holds events", hidden=True)]
+    unread: Annotated[bool, Col("Unread", hidden=True, help="It holds events, and has no consumer")]
 
 
 async def queue_rows(s: Session) -> list[QueueRow]:
@@ -148,7 +148,7 @@ def _row(of: Situation, retries: Mapping[str, _Retries] | None, reason: str, sta
         external_ticker=of.external_ticker,
         inserts_disabled=of.inserts_disabled,
         half_rotated=of.step2 is None,
-        filled=of.filled,
+        unread=of.unread,
     )
 
 
@@ -224,7 +224,7 @@ def _rotation(row: QueueRow) -> Verdict | None:
 
 def _lesser(row: QueueRow) -> list[Verdict | None]:
     disabled = row.inserts_disabled and not row.external_ticker
-    orphan = not row.consumers and row.filled and not row.external_ticker
+    orphan = row.unread and not row.external_ticker
     return [
         Verdict(Health.WARNING, "inserts are disabled: producers fail") if disabled else None,
         Verdict(Health.WARNING, "nobody reads it: its events are thrown away") if orphan else None,

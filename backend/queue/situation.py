@@ -75,7 +75,7 @@ SELECT q.queue_name AS queue,
        r.xmin AS oldest_running,
        r.xmax AS next_xid,
        d.bytes,
-       d.filled,
+       d.unread,
        d.inserted,
        x.pids AS locked_by,
        pg_catalog.clock_timestamp() AS now
@@ -118,19 +118,24 @@ SELECT q.queue_name AS queue,
   LEFT JOIN pgq.tick AS w
     ON w.tick_queue = q.queue_id
    AND w.tick_id = c.worst_tick
- CROSS JOIN LATERAL (SELECT pg_catalog.sum(CASE WHEN NOT coalesce(a.alone, FALSE)
-                                                THEN pg_catalog.pg_total_relation_size(b.table)
-                                           END)::pg_catalog.int8 AS bytes,
-                            coalesce(pg_catalog.sum(CASE WHEN NOT coalesce(a.alone, FALSE)
-                                                         THEN pg_catalog.pg_relation_size(b.table)
-                                                    END), 0) > 0 AS filled,
-                            pg_catalog.sum(pg_catalog.pg_stat_get_tuples_inserted(b.table))::pg_catalog.int8
-                                AS inserted
-                       FROM (SELECT pg_catalog.to_regclass(
-                                        q.queue_data_pfx || '_' || n.n)::pg_catalog.oid AS table
-                               FROM pg_catalog.generate_series(0, q.queue_ntables - 1) AS n (n)) AS b
-                       LEFT JOIN locked AS a
-                         ON a.relation = b.table) AS d
+ CROSS JOIN LATERAL (
+    SELECT pg_catalog.sum(CASE WHEN NOT b.alone
+                               THEN pg_catalog.pg_total_relation_size(b.table)
+                          END)::pg_catalog.int8 AS bytes,
+           -- Asked only where it matters, since each table that is opened costs.
+           c.consumers = 0
+               AND pg_catalog.bool_or(CASE WHEN c.consumers = 0 AND NOT b.alone
+                                           THEN pg_catalog.pg_relation_size(b.table) > 0
+                                           ELSE FALSE
+                                      END) AS unread,
+           pg_catalog.sum(pg_catalog.pg_stat_get_tuples_inserted(b.table))::pg_catalog.int8 AS inserted
+      FROM (SELECT o.table,
+                   coalesce(a.alone, FALSE) AS alone
+              FROM (SELECT pg_catalog.to_regclass(q.queue_data_pfx || '_' || n.n)::pg_catalog.oid AS table
+                      FROM pg_catalog.generate_series(0, q.queue_ntables - 1) AS n (n)) AS o
+              LEFT JOIN locked AS a
+                ON a.relation = o.table) AS b
+ ) AS d
   LEFT JOIN locked AS x
     ON x.relation = e.next
  ORDER BY q.queue_name
@@ -174,7 +179,7 @@ class Situation:
     oldest_running: int
     next_xid: int
     bytes: int | None
-    filled: bool
+    unread: bool
     inserted: int | None
     locked_by: list[int] | None
     now: datetime
