@@ -75,7 +75,8 @@ def _demand_movable(s: Session, of: PartitionSet) -> None:
     installed = s.facts.extensions["pg_partman"]
     if of.timed and not of.scale.timed and installed.version < (5, 3):
         raise Refused(
-            f"pg_partman {installed.version_text} moves no rows of {clean(of.at.parent)}: its key encodes a time",
+            f"pg_partman {installed.version_text} moves no rows of {clean(of.at.parent)}:"
+            " its key encodes a time",
             hint="CREATE TABLE … PARTITION OF, after moving the rows aside, makes their partition",
         )
 

@@ -309,6 +309,33 @@ async def test_rows_that_are_referred_to_stay(shop: Database, consoles: Consoles
     assert (await there.done("partman.archive_partition", **given))["rows"] == 1
 
 
+@pytest.mark.parametrize("spoilt", [True, False])
+async def test_a_partition_of_a_partition(shop: Database, there: Console, folder: Path, spoilt: bool) -> None:
+    shop.execute(
+        "CREATE TABLE sales_0 PARTITION OF sales FOR VALUES FROM ('2019-01-01') TO ('2020-01-01')"
+        " PARTITION BY LIST (note)"
+    )
+    shop.execute("CREATE TABLE sales_0_a PARTITION OF sales_0 FOR VALUES IN ('a', 'it''s', NULL)")
+    shop.execute("CREATE TABLE sales_0_b PARTITION OF sales_0 FOR VALUES IN ('b')")
+    shop.execute("INSERT INTO sales VALUES ('2019-02-02', 'a'), ('2019-02-02', NULL), ('2019-03-03', 'b')")
+    before = shop.execute(SHAPE)
+    run = await there.start("partman.archive_partition", partition="sales_0_a", folder=str(folder), drop=True)
+
+    def spoil(_: Any) -> None:
+        if any(s.status == "running" and "--list" in s.text for s in run.report.steps):
+            (folder / "public.sales_0_a.dump").write_bytes(b"no dump")
+
+    if spoilt:
+        run.changed = spoil
+    report = await run.execute()
+    if spoilt:
+        assert report.error is not None
+        assert (shop.execute(SHAPE), files(folder)) == (before, [])
+    else:
+        assert report.result["rows"] == 2
+        assert partitions(shop, "sales_0") == ["sales_0_b"]
+
+
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
