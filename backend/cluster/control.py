@@ -83,6 +83,15 @@ _WORDS: Mapping[tuple[str, str], str] = {
     ("init", "bytes_per_wal_segment"): "Bytes per WAL segment",
     ("init", "database_block_size"): "Database block size",
     ("init", "max_data_alignment"): "Maximum data alignment",
+    ("init", "blocks_per_segment"): "Blocks per segment of large relation",
+    ("init", "wal_block_size"): "WAL block size",
+    ("init", "max_identifier_length"): "Maximum length of identifiers",
+    ("init", "max_index_columns"): "Maximum columns in an index",
+    ("init", "max_toast_chunk_size"): "Maximum size of a TOAST chunk",
+    ("init", "large_object_chunk_size"): "Size of a large-object chunk",
+    ("init", "float8_pass_by_value"): "Float8 argument passing",
+    ("init", "default_char_signedness"): "Default char data signedness",
+    ("state", "in recovery"): "In recovery",
 }
 
 
@@ -111,7 +120,7 @@ def _demanded(s: Session, cluster: Cluster) -> Mapping[str, str]:
 
 def _row(item: _Item) -> ControlRow:
     name = _WORDS.get((item.part, item.item), item.item.replace("_", " "))
-    return ControlRow(name[:1].upper() + name[1:] if " " in name else name, item.value or "", "server")
+    return ControlRow(name, item.value or "", "server")
 
 
 def control_verdict(row: ControlRow) -> Verdict | None:

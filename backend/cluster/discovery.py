@@ -286,14 +286,9 @@ def _sockets(file: pidfile.PidFile | None, told: Mapping[str, str]) -> str | Non
 def _log(folder: Folder, debian: Mapping[str, str], how: pidfile.Standing) -> str | None:
     """Where it writes now: the collector's file, else where its standard error goes."""
     current = dict(pairs(folder.values.get("current_logfiles", ""), " "))
-    if current and how.process:
-        path = current.get("jsonlog") or current.get("csvlog") or current["stderr"]
+    if path := current.get("jsonlog") or current.get("csvlog") or current.get("stderr"):
         return path if path.startswith("/") else f"{folder.path}/{path}"
-    if (
-        how.process
-        and (to := how.process.values.get("stderr", "")).startswith("/")
-        and not to.startswith("/dev/")
-    ):
+    if how.process and _is_file(to := how.process.values.get("stderr", "")):
         return to
     if debian.get("log"):
         return debian["log"]
@@ -301,6 +296,11 @@ def _log(folder: Folder, debian: Mapping[str, str], how: pidfile.Standing) -> st
         version, name = PurePosixPath(folder.debian).parts[-2:]
         return f"/var/log/postgresql/postgresql-{version}-{name}.log"
     return None
+
+
+def _is_file(path: str) -> bool:
+    devices = ("/dev/null", "/dev/tty", "/dev/pts/", "/dev/console")
+    return path.startswith("/") and not path.startswith(devices) and not path.endswith(" (deleted)")
 
 
 def _checksums(control: Mapping[str, str]) -> bool | None:

@@ -98,7 +98,7 @@ class _Memberships:
 
 # Superusers are members of no role here: the server asks without that privilege.
 _ABOUT = Query("""
-WITH RECURSIVE member(oid) AS (
+WITH RECURSIVE member AS (
     SELECT oid
       FROM pg_catalog.pg_roles
      WHERE rolname = %s

@@ -27,6 +27,8 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?(?: ?([A-Za-z]{1,
 _EPOCH = re.compile(r"(?<!\d)(\d{10})\.(\d{3})(?!\d)")
 _PID = re.compile(r"\[(\d+)(?:-\d+)?\]")
 _WHO = re.compile(r"(?:user=)?([^\s,=\[\]@]+)@([^\s,=\[\]@:]+)|user=([^\s,]*),?\s*db=([^\s,]*)")
+# The other formats have it beside the message.
+_CURSOR = re.compile(r" at character \d+\Z")
 _STATE = re.compile(r"(?<![\w.])([0-9A-Z]{2}[0-9A-Z]{3})(?![\w.])")
 
 
@@ -89,6 +91,8 @@ def _plain(data: bytes, start: int, zone: tzinfo) -> list[Entry]:
         last, adding = _entry(offset, match, pid, zone), ""
         by_pid[pid] = last
         found.append(last)
+    for entry in found:
+        entry.message = _CURSOR.sub("", entry.message)
     return found
 
 

@@ -92,7 +92,7 @@ async def look(host: Host, target: Target, roots: Sequence[str] = ROOTS) -> Scan
 def read(out: bytes) -> Scan:
     """The script's answer; `Failed` when it is none."""
     words = out.decode("utf-8", "surrogateescape").split("\0")
-    if len(words) % 2 == 0:
+    if len(words) % 2 == 0 or words[-1]:
         raise Failed("the host's answer about its servers breaks off in the middle")
     scan = Scan()
     place = _Place(scan)

@@ -141,6 +141,8 @@ async def storage_rows(s: Session, cluster: str | None) -> list[StorageRow]:
     """Each place of a server, by default of the target's own."""
     picked = await _picked(s, cluster)
     sizes, tablespaces = await _told(s) if picked is None or (picked.own and picked.running) else ({}, [])
+    if picked is None and not sizes:
+        picked = (await discover(s)).pick(cluster)
     places = _places(picked, sizes, tablespaces)
     systems = await file_systems(s, [p for p in places.values() if p]) if picked else {}
     if picked and "data" not in sizes:
@@ -157,7 +159,7 @@ async def _picked(s: Session, cluster: str | None) -> Cluster | None:
         found = await discover(s)
     except PgtuiError:
         return None
-    return found.pick(cluster) if cluster or found.own or not s.known else None
+    return found.pick(cluster) if cluster else found.own
 
 
 async def _told(s: Session) -> tuple[dict[str, int | None], list[_Tablespace]]:
