@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import report, server, trials
+from measure import events, report, server, trials
 from measure.processes import Once
 from measure.programs import ROOT, Console, consoles
 from measure.terminal import Program
@@ -29,9 +29,11 @@ class Extent:
     seconds: float
     keys: int
     processes: int
+    rows: int
+    moves: int
 
 
-FULL, QUICK = Extent(15, 60, 40, 15), Extent(3, 15, 10, 3)
+FULL, QUICK = Extent(15, 60, 40, 15, 1_000_000, 3), Extent(3, 15, 10, 3, 100_000, 1)
 
 
 def main() -> int:
@@ -67,7 +69,10 @@ def measure(running: server.Server, candidates: list[Console], extent: Extent) -
     _say("10,000 rows")
     crowd = crowded(candidates[-1], extent.keys)
     _say("headless")
-    return report.Found(starts, load, idle, keys, crowd, headless(running, candidates[-1], extent.processes))
+    processes = headless(running, candidates[-1], extent.processes)
+    _say("events into a queue")
+    queued = events.inserted(running, candidates[-1], quick=extent is QUICK)
+    return report.Found(starts, load, idle, keys, crowd, processes, queued)
 
 
 def crowded(console: Console, times: int) -> trials.Keys:

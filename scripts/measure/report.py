@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from measure.events import Inserted
+from measure.moves import PROCEDURE, Move
 from measure.processes import Once
 from measure.programs import Console
 from measure.trials import Keys, Start, Steady, median, p90
@@ -26,6 +28,7 @@ class Found:
     keys: dict[str, Keys]
     crowd: Keys
     headless: dict[str, list[Once]]
+    events: Inserted | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ def _rows(found: Found) -> list[Row]:
         *_key_rows(found.keys, found.crowd),
         _quit_row(found.starts),
         *_headless_rows(found.headless),
+        *_event_rows(found.events),
     ]
 
 
@@ -166,6 +170,49 @@ def _headless_rows(runs: dict[str, list[Once]]) -> list[Row]:
         ),
         Row("the same, wall time", others.format(**wall), f"{wall['pgtui']:.0f} ms"),
     ]
+
+
+def _event_rows(found: Inserted | None) -> list[Row]:
+    if found is None:
+        return []
+    ratio = found.pgtui / found.pipelined
+    return [
+        Row(
+            f"{found.events:,} events from a file into a queue, a second, whole process",
+            f"`pgq.insert_event` pipelined {found.pipelined:,.0f}",
+            f"{found.pgtui:,.0f} ({ratio:.1f}×)",
+            "3×",
+            ratio >= 3,
+        )
+    ]
+
+
+def _move_rows(moves: dict[str, Move] | None) -> list[Row]:
+    if moves is None:
+        return [Row("rows out of a default partition", "-", "this server has no pg_partman")]
+    theirs, ours = moves[PROCEDURE], moves["pgtui"]
+    ratio = ours.rate / theirs.rate
+    return [
+        Row(
+            f"{ours.rows:,} rows out of a default partition",
+            f"{PROCEDURE} {theirs.rate:,.0f} rows/s",
+            f"{ours.rate:,.0f} rows/s ({ratio:.2f}×)",
+            "not slower",
+            ratio >= 1,
+        ),
+        _longest(
+            "meanwhile: default partition locked against all, longest", theirs.locked, ours.locked, True
+        ),
+        _longest("meanwhile: insert of a row of today, longest", theirs.writes, ours.writes),
+        _longest("meanwhile: look at today's rows, longest", theirs.reads, ours.reads),
+    ]
+
+
+def _longest(what: str, theirs: Sequence[float], ours: Sequence[float], judged: bool = False) -> Row:
+    """The longest of so many seconds each."""
+    anchor, own = max(theirs, default=0.0), max(ours, default=0.0)
+    shorter = own < anchor if judged else None
+    return Row(what, f"{anchor * 1000:.0f} ms", f"{own * 1000:.0f} ms", "shorter" if judged else "", shorter)
 
 
 def _machine(server: str) -> list[str]:
