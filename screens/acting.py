@@ -67,6 +67,7 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
     values = await _values(app, desk, action, given)
     if values is None:
         return
+    values = await _edited(app, desk, action, values)
     plan = await _said_when_slow(app, desk.plan(action, values))
     if not plan.steps:
         said = "; ".join(plan.notes) or f"{action.name}: there is nothing to do"
@@ -92,13 +93,31 @@ async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, An
     """The parameters: from the row where it has them all, else from a form."""
     if all(p.name in given for p in action.params if p.ask.fill):
         return given
-    choices = {p.name: await _choices(desk, p) for p in action.params if p.ask.choices}
+    choices = {p.name: await choices_of(desk, p) for p in action.params if p.ask.choices}
     return await app.push_screen_wait(
-        Form(action.name, action.params, given=given, choices=choices, doc=action.doc)
+        Form(
+            action.name,
+            [p for p in action.params if p.ask.draft is None],
+            given=given,
+            choices=choices,
+            doc=action.doc,
+        )
     )
 
 
-async def _choices(desk: Desk, param: Param) -> dict[str, str]:
+async def _edited(app: App[Any], desk: Desk, action: Action, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with those that the user writes in an editor, which has the terminal meanwhile."""
+    from backend.core.editing import edit, to_be_edited  # the first frame does without
+
+    for name, draft in to_be_edited(action.params, values).items():
+        text = await desk.begin(draft, values)
+        with app.suspend():
+            values = {**values, name: edit(text, name)}
+        app.refresh()
+    return values
+
+
+async def choices_of(desk: Desk, param: Param) -> dict[str, str]:
     """The values of a view's column, each with what the view says of it; none when it cannot be asked now."""
     name, _, field = (param.ask.choices or "").rpartition(".")
     view = find_view(name)

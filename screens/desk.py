@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.core.declare import Action
 from backend.core.errors import Refused
-from backend.core.params import Param
+from backend.core.params import Draft, Param
 from backend.core.poller import Feed, Poller
 from backend.core.target import Inventory, Target
 
@@ -131,6 +131,10 @@ class Desk:
         plan = await make_plan(session, action, values)
         forbid(plan, self.target, self.read_only)
         return plan
+
+    async def begin(self, draft: Draft, values: Mapping[str, Any]) -> str:
+        """What a text that is made in an editor begins as."""
+        return await draft(self._open_session(), values)
 
     async def confirmed(self, action: Action, values: Mapping[str, Any], plan: Plan) -> Run:
         """A run of a confirmed plan, after planning again; refused when the plan has become another one."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from backend.core.confirm import authorize, forbid
@@ -93,14 +94,17 @@ class Doer:
     interrupts: reach.Interrupts
     _others: dict[str, Session] = field(default_factory=dict)
     _told: str = ""
+    _params: Mapping[str, Any] = field(default_factory=dict)
 
     async def do(self) -> Report:
         """The report of what happened; an error is part of it."""
         errand = self.errand
+        self._params = errand.params
         async with AsyncExitStack() as stack:
             opening = reach.session_for(self.target, errand.options, self.interrupts.asking)
             session = await stack.enter_async_context(opening)
             try:
+                await self._edit(session)
                 plan = await self._plan(session)
             except PgtuiError as e:
                 danger = errand.action.danger.word
@@ -109,9 +113,19 @@ class Doer:
                 return dry_run(errand.action, session, plan)
             return await self._run(session, plan, stack)
 
+    async def _edit(self, session: Session) -> None:
+        """Have the user write, in an editor on this terminal, what is made from a draft and was not given."""
+        if not sys.stdin.isatty() or self.errand.options.read_only or self.target.guard == "read-only":
+            return
+        from backend.core.editing import edit, to_be_edited
+
+        for name, draft in to_be_edited(self.errand.action.params, self._params).items():
+            text = await draft(session, self._params)
+            self._params = {**self._params, name: edit(text, name, Path("/dev/tty"))}
+
     async def _plan(self, session: Session) -> Plan:
         errand, patience = self.errand, self.errand.options.patience
-        planning = make_plan(session, errand.action, errand.params)
+        planning = make_plan(session, errand.action, self._params)
         async with self._stopping(planning) as work:
             return await reach.within(work, patience, self.target.label, self.interrupts.asking)
 
@@ -142,7 +156,7 @@ class Doer:
         run = Run(
             session,
             errand.action,
-            errand.params,
+            self._params,
             plan,
             read_only=errand.options.read_only,
             lock_wait=consent.lock_wait,

@@ -98,7 +98,7 @@ def find(settings: Sequence[Setting], name: str) -> Setting:
     by_name = {s.name.lower(): s for s in settings}
     if found := by_name.get(name.lower()):
         return found
-    hint = nearest(name.lower(), by_name)
+    hint = nearest(name.lower(), [known for known in by_name if ("." in known) == ("." in name)])
     if not hint and "." in name:
         hint = "the library that knows it has to be loaded first: shared_preload_libraries"
     raise Refused(

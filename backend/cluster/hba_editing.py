@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from backend.cluster.hba_file import Book, changed, open_book
 from backend.cluster.hba_lint import demand_rule, remarks
@@ -94,10 +95,17 @@ async def remove_hba_rule(s: Session, line: Annotated[int, Ask("Line")], file: F
     return await changed(s, book, after, removed=found)
 
 
+async def text_now(s: Session, given: Mapping[str, Any]) -> str:
+    """The file as it is, for an editor to begin with."""
+    return (await open_book(s, given.get("file"))).text
+
+
 @action("cluster.edit_hba", danger=Danger.CHANGE, needs=SERVER)
 async def edit_hba(
     s: Session,
-    text: Annotated[str | None, Ask("Content", lines=True, help="Of the whole file", fill=False)] = None,
+    text: Annotated[
+        str | None, Ask("Content", lines=True, help="Of the whole file", fill=False, draft=text_now)
+    ] = None,
     file: File = None,
 ) -> Plan:
     """Change pg_hba.conf as a whole: checked, loaded and proved as when a rule is added.

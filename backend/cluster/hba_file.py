@@ -17,7 +17,6 @@ from backend.cluster.hba_text import Line, Unread, rules
 from backend.cluster.own import own_server
 from backend.cluster.reloading import (
     HBA_ERRORS,
-    Standing,
     before_all,
     demand_may_reload,
     reload,
@@ -79,7 +78,6 @@ class Book:
     path: str
     files: Mapping[str, str]
     wrong: tuple[Rule, ...]
-    of: Standing
 
     @property
     def text(self) -> str:
@@ -102,15 +100,14 @@ async def open_book(s: Session, file: str | None) -> Book:
             hint=why.hint if why else None,
         )
     found = await rules_of(s)
-    of = await standing(s)
-    demand_may_reload(s, of)
+    demand_may_reload(s, await standing(s))
     [main] = await s.fetch(_Path, _MAIN)
     paths = list(dict.fromkeys([main.path, *(r.file for r in found)]))
     if file is not None and file not in paths:
         raise unknown("file of the rules", file, paths)
     files = {path: await _read(s, own.cluster, path) for path in paths}
     wrong = tuple(r for r in found if r.error and r.type is None)
-    return Book(own.cluster, main.path, file or main.path, files, wrong, of)
+    return Book(own.cluster, main.path, file or main.path, files, wrong)
 
 
 async def _read(s: Session, cluster: Cluster, path: str) -> str:
@@ -143,7 +140,7 @@ async def changed(
         statement(sql.SQL(Query(*HBA_ERRORS).pick(s.facts)), note="the server's own parser"),
         Check(lambda a: not a[-1].rows, that="the server can read every line", otherwise=_wrong),
         reload(),
-        reloaded(book.of),
+        reloaded(),
         _entered(s),
     )
     kept = f"the file before is kept as {book.path}.pgtui~"

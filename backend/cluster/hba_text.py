@@ -18,6 +18,7 @@ DEEPEST = 10  # the server's own limit for files that include files
 BLANKS = " \t\r\f\v"
 TYPES = ("local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
 _INCLUDES = ("include", "include_if_exists", "include_dir")
+_KEYWORDS = ("all", "sameuser", "samerole", "samegroup", "replication")
 _PLAIN = re.compile(r"[^\s\",#]+")
 _IP = re.compile(r"[\d.]+|[\da-fA-F]*:[\da-fA-F:.]*")
 
@@ -28,6 +29,12 @@ class Word:
 
     text: str
     quoted: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it names; its quotes stay where they keep it from being a keyword or a group."""
+        plain = self.quoted and (self.text in _KEYWORDS or self.text.startswith("+"))
+        return f'"{self.text}"' if plain else self.text
 
     def is_keyword(self, *words: str) -> bool:
         """Whether it stands for one of these keywords."""
@@ -142,7 +149,7 @@ def _rule(line: Line) -> Rule | Unread:
         (address, netmask), rest = _address(rest)
     if len(line.fields) < 4 or not rest:
         return Unread(line, "it is not complete", wrong=True)
-    databases, users = ([word.text for word in field] for field in line.fields[1:3])
+    databases, users = ([word.name for word in field] for field in line.fields[1:3])
     options = [word.text for field in rest[1:] for word in field] or None
     method = rest[0][0].text
     return Rule(line.file, line.first, kind, databases, users, address, netmask, method, options, None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from psycopg import sql
 
@@ -24,8 +23,7 @@ _STANDING = Query(
     Since(
         15,
         """\
-SELECT pg_catalog.pg_conf_load_time() AS loaded,
-       pg_catalog.current_setting('allow_alter_system', true) AS allowed,
+SELECT pg_catalog.current_setting('allow_alter_system', true) AS allowed,
        pg_catalog.has_parameter_privilege(%s, 'ALTER SYSTEM') AS may_set,
        pg_catalog.has_function_privilege('pg_catalog.pg_reload_conf()', 'EXECUTE') AS may_reload,
        pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE') AS may_read,
@@ -34,8 +32,7 @@ SELECT pg_catalog.pg_conf_load_time() AS loaded,
     Since(
         0,
         """\
-SELECT pg_catalog.pg_conf_load_time() AS loaded,
-       NULL::pg_catalog.text AS allowed,
+SELECT NULL::pg_catalog.text AS allowed,
        %s::pg_catalog.text IS NOT NULL AND r.rolsuper AS may_set,
        pg_catalog.has_function_privilege('pg_catalog.pg_reload_conf()', 'EXECUTE') AS may_reload,
        pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE') AS may_read,
@@ -45,7 +42,8 @@ SELECT pg_catalog.pg_conf_load_time() AS loaded,
     ),
 )
 
-# A setting that takes a restart is reported like an error until the restart; it is none.
+# A setting that takes a restart is reported like an error until the restart, without a file when it was taken
+# out of one; it is none.
 _ERRORS = Query("""\
 SELECT f.sourcefile AS file,
        f.sourceline AS line,
@@ -56,6 +54,7 @@ SELECT f.sourcefile AS file,
   LEFT JOIN pg_catalog.pg_settings AS p
     ON pg_catalog.lower(p.name) = pg_catalog.lower(f.name)
  WHERE f.error IS NOT NULL
+   AND f.sourcefile IS NOT NULL
    AND p.context IS DISTINCT FROM 'postmaster'
  ORDER BY f.seqno""")
 
@@ -93,9 +92,8 @@ _HBA_ERRORS = Query(*HBA_ERRORS)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """When the configuration was last read, and what this role may do about it."""
+    """What this role may do about the server's configuration."""
 
-    loaded: datetime
     allowed: str | None
     may_set: bool
     may_reload: bool
@@ -160,14 +158,21 @@ def reload(note: str = "") -> Sql:
 
 
 def before_all() -> Sql:
-    """The first step of a change: its undo, which comes last, makes the server read what was put back."""
-    return statement("SELECT pg_catalog.pg_conf_load_time() AS loaded", undo=reload())
+    """The first step of a change, for `reloaded`; its undo, last of all, loads what was put back."""
+    return statement(
+        "SELECT pg_catalog.set_config('pgtui.loaded', pg_catalog.pg_conf_load_time()::pg_catalog.text, false)"
+        " AS loaded",
+        undo=reload(),
+    )
 
 
-def reloaded(of: Standing) -> Wait:
-    """The step that waits until the server has read its configuration."""
+def reloaded() -> Wait:
+    """The step that waits until the server has read its configuration since `before_all`."""
     return Wait(
-        sql.SQL("SELECT pg_catalog.pg_conf_load_time() > {} AS loaded").format(sql.Literal(of.loaded)),
+        sql.SQL(
+            "SELECT pg_catalog.pg_conf_load_time()"
+            " > pg_catalog.current_setting('pgtui.loaded')::pg_catalog.timestamptz AS loaded"
+        ),
         until="the server has read its configuration again",
         deadline=SECONDS,
         every=0.05,

@@ -238,7 +238,7 @@ async def _plan(
     steps: list[Step] = [before_all(), statement(change, undo=statement(back))]
     if ground.of.may_read:
         steps += _written(setting, written)
-    steps += [reload(), reloaded(ground.of), *_proof(s, ground, written)]
+    steps += [reload(), reloaded(), *_proof(s, ground, written)]
     before = f"ALTER SYSTEM had {ground.before}" if ground.before is not None else "not by ALTER SYSTEM"
     told = (
         f"now {setting.shown} ({before})",

@@ -18,6 +18,8 @@ from backend.core.hints import unannotated, without_none
 from backend.core.record import record
 from backend.core.values import Interval, Size
 
+# What a text to be edited begins as, from the session and the parameters given.
+Draft = Callable[[Any, Mapping[str, Any]], Awaitable[str]]
 
 
 @record
@@ -26,7 +28,8 @@ class Ask:
 
     `choices` is `room.view.column`; the parameter then offers that column's values. A `secret` never
     arrives as an option's value and is masked wherever it would be shown. `lines` asks for a text of
-    several lines. `fill` off keeps a selected row from filling it: a filter beside the key.
+    several lines. `fill` off keeps a selected row from filling it: a filter beside the key. One with a
+    `draft` is, on a terminal, made from that text in the user's editor.
     """
 
     label: str
@@ -36,6 +39,7 @@ class Ask:
     secret: bool = False
     lines: bool = False
     fill: bool = True
+    draft: Draft | None = None
 
 
 class _Required:
