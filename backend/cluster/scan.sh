@@ -135,14 +135,33 @@ END
     folder "$at" '' '' "${exe%/*}"
 done
 # Only patterns become paths here, a blank parts nothing.
-for pattern; do
+matching() {
     IFS=
-    for each in $pattern; do
+    for each in $1; do
         unset IFS
-        [ ! -e "$each/PG_VERSION" ] && [ ! -d "$each/base" ] || folder "$each" '' '' "$bin"
+        [ ! -e "$each/PG_VERSION" ] && [ ! -d "$each/base" ] || folder "$each" '' '' "$2"
     done
+    unset IFS
+}
+for pattern; do
+    matching "$pattern" "$bin"
 done
-unset IFS
+# Servers that are down lie beside others, where nothing else tells of them.
+beside=$(
+    set -f
+    IFS=$newline
+    for each in $seen; do
+        case $each in
+            */data | */pgdata) above=${each%/*} && echo "${above%/*}/*/${each##*/}" ;;
+            /*/*) echo "${each%/*}/*" ;;
+        esac
+    done | sort -u
+)
+while IFS= read -r pattern; do
+    [ -z "$pattern" ] || matching "$pattern" ''
+done <<END
+$beside
+END
 [ -d /run/systemd/system ] || exit 0
 put units "$(systemctl show --no-pager 'postgresql*.service' postgresql.service \
     -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,Environment 2>/dev/null)"

@@ -89,17 +89,18 @@ async def test_a_server_is_recognised_as_the_targets_own_by_what_it_says(
 
 
 async def test_a_server_that_is_down_is_the_targets_own_by_its_socket(
-    own_cluster: OwnClusters, find: Callable[..., object]
+    own_cluster: OwnClusters, find: Callable[..., object], server: Server
 ) -> None:
     ours = own_cluster()
     ours.stop()
-    named = {"data": str(ours.data)}
-    found = await find(ours.dsn(), cluster=named)  # type: ignore[misc]
-    assert at(found, ours.data).own
-    # Not named in the inventory, nothing tells where a folder of initdb's is while it is down.
-    hidden = await find(ours.dsn())  # type: ignore[misc]
+    for more in ({"cluster": {"data": str(ours.data)}}, {}):
+        # Named in the inventory, or found beside the servers that run.
+        found = await find(ours.dsn(), **more)  # type: ignore[misc]
+        assert at(found, ours.data).own
+        assert at(found, ours.data).state == "down"
+    assert not at(found, server.data).own
     with pytest.raises(Refused, match="cannot be told"):
-        hidden.pick()
+        (await find(f"host={ours.socket_dir} port=1")).pick()  # type: ignore[misc]
 
 
 async def test_a_running_server_that_pg_lsclusters_calls_down_is_up(

@@ -212,7 +212,7 @@ def test_without_systemd_there_are_none() -> None:
 def row(**more: object) -> ClusterRow:
     given: dict[str, Any] = dict.fromkeys(ClusterRow.__dataclass_fields__)
     given |= {"cluster": "15/main", "state": "up", "own": False, "kind": "debian", "data": "/d"}
-    return ClusterRow(**given | more)  # type: ignore[arg-type]
+    return ClusterRow(**given | more)
 
 
 @pytest.mark.parametrize(
