@@ -80,8 +80,8 @@ async def archive_partition(
     """Take a partition out of its set, dump it into a file, count what the file holds, and drop it if told.
 
     The table is kept unless --drop is given; then it goes only when the dump holds exactly as many rows as
-    the table still has. When anything fails, or the run is cancelled, the partition is attached again and the
-    file removed.
+    the table still has. When anything fails, or the run is cancelled, the partition is attached again and a
+    file that is not whole removed.
     """
     found, at = await find_partition(s, partition)
     _demand_leaf(found, at)
@@ -96,7 +96,8 @@ async def archive_partition(
     gently = found.at.relkind == "p" and found.default is None
     counted = statement(_count(at))
     steps: list[Step] = [
-        dump.claim, *_leave(found, at, about, gently), *dump.steps, counted, dumping.agrees(at.partition),
+        dump.claim, *_leave(found, at, about, gently),
+        *dump.steps, counted, dumping.agrees(at.partition), dump.publish,
     ]  # fmt: skip
     number = steps.index(counted)
     if drop:

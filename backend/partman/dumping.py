@@ -19,13 +19,16 @@ from backend.partman.programs import bindir, way
 # Says in a word what is in the way, or how much room there is.
 _LOOK = """\
 cd "$1" 2>/dev/null && [ -w . ] || { [ -d "$1" ] && echo closed || echo absent; exit; }
-[ ! -e "$2" ] && [ ! -L "$2" ] || { echo taken; exit; }
+for name in "$2" "$3"; do
+    [ ! -e "$name" ] && [ ! -L "$name" ] || { echo "taken $name"; exit; }
+done
 df -Pk .
 """
 _FREE = re.compile(r"\s(\d+)\s+\d+%\s")
 
-# Only who makes the file gets its name: an existing one is never written over, whoever made it meanwhile.
+# Only who makes a file gets its name: an existing one is never written over, whoever made it meanwhile.
 _CLAIM = 'umask 077 && set -C && : >"$1"'
+_PUBLISH = f'{_CLAIM.replace("$1", "$2")} && mv -f -- "$1" "$2"'
 
 # The rows are the lines between COPY and its end; in COPY's text form every row is one line.
 _COUNT = """\
@@ -39,11 +42,16 @@ _COUNT = """\
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """How a file gets its name, and how it is filled, listed and counted."""
+    """How a file is begun, how it is filled, listed and counted, and how it gets its name.
+
+    It has its name only once it is whole; what undoes the beginning never touches a whole one, which may
+    then be all that is left of the rows.
+    """
 
     file: str
     claim: Command
     steps: tuple[Step, ...]
+    publish: Command
 
 
 async def dump_of(s: Session, at: Partition, folder: str, room: int) -> Dump:
@@ -56,31 +64,35 @@ async def dump_of(s: Session, at: Partition, folder: str, room: int) -> Dump:
     programs, run_as = await bindir(s), s.target.run_as
     file = PurePosixPath(folder) / f"{quote(f'{at.schema}.{at.name}', safe='')}.dump"
     await _demand_place(s, file, room)
+    part = f"{file}.part"
     table = ".".join('"' + name.replace('"', '""') + '"' for name in (at.schema, at.name))
     connection = way(s, "pgtui: pg_dump")
     dump = connection.command(
         (
             f"{programs}/pg_dump", f"--dbname={connection.conninfo}", "--no-password", "--format=custom",
-            "--lock-wait-timeout=10s", "--strict-names", f"--table={table}", f"--file={file}",
+            "--lock-wait-timeout=10s", "--strict-names", f"--table={table}", f"--file={part}",
         ),
         run_as,
     )  # fmt: skip
     restore = f"{programs}/pg_restore"
-    listed = Command((restore, "--list", str(file)), run_as=run_as)
-    counted = Command(script(_COUNT, restore, str(file)), run_as=run_as, long=True)
-    return Dump(str(file), _claim(str(file), run_as), (dump, listed, _one_table(), counted))
+    listed = Command((restore, "--list", part), run_as=run_as)
+    counted = Command(script(_COUNT, restore, part), run_as=run_as, long=True)
+    publish = Command(script(_PUBLISH, part, str(file)), run_as=run_as)
+    return Dump(str(file), _claim(part, run_as), (dump, listed, _one_table(), counted), publish)
 
 
-def _claim(file: str, run_as: str | None) -> Command:
-    remove = Command(("rm", "-f", "--", file), run_as=run_as)
-    return Command(script(_CLAIM, file), run_as=run_as, undo=remove)
+def _claim(part: str, run_as: str | None) -> Command:
+    remove = Command(("rm", "-f", "--", part), run_as=run_as)
+    return Command(script(_CLAIM, part), run_as=run_as, undo=remove)
 
 
 async def _demand_place(s: Session, file: PurePosixPath, room: int) -> None:
     run_as = s.target.run_as
     folder, where = clean(str(file.parent)), s.host.where
-    said = (await s.host.run(script(_LOOK, str(file.parent), file.name), run_as=run_as)).demand().text
-    match said.strip():
+    look = script(_LOOK, str(file.parent), file.name, f"{file.name}.part")
+    said = (await s.host.run(look, run_as=run_as)).demand().text
+    word, _, name = said.strip().partition(" ")
+    match word:
         case "absent":
             raise Refused(f"there is no folder {folder} on {where}")
         case "closed":
@@ -88,7 +100,8 @@ async def _demand_place(s: Session, file: PurePosixPath, room: int) -> None:
             raise Refused(f"{who} not write into folder {folder} on {where}")
         case "taken":
             raise Refused(
-                f"{clean(str(file))} is there already", hint="move it away, or choose another folder"
+                f"{clean(str(file.with_name(name)))} is there already",
+                hint="move it away, or choose another folder",
             )
     free = _FREE.search(said)
     if free and int(free[1]) * 1024 < room:

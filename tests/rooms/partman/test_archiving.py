@@ -15,6 +15,7 @@ import pytest
 from backend.core.declare import Danger
 from backend.core.errors import Failed, Interrupted, Missing, Refused, Usage
 from backend.core.plan import Command
+from backend.core.run import Run
 from backend.core.session import Session
 from backend.core.ssh import SshHost
 from backend.core.target import Target
@@ -123,18 +124,44 @@ async def test_rows_that_come_after_the_dump_keep_the_table(
 ) -> None:
     run = await there.start("partman.archive_partition", partition="sales_1", folder=str(folder), drop=True)
     before = shop.execute(SHAPE)
-
-    def write(_: Any) -> None:
-        counted = [s for s in run.report.steps if s.status == "done" and "archived_rows" in s.text]
-        if counted and run.report.steps[-1].status == "running":
-            shop.execute("INSERT INTO sales_1 VALUES ('2020-01-16', 'late') ON CONFLICT DO NOTHING")
-
-    run.changed = write
+    run.changed = at_the_drop(run, lambda: shop.execute("INSERT INTO sales_1 VALUES ('2020-01-16', 'late')"))
     report = await run.execute()
     assert isinstance(report.error, Failed)
     assert "rows came or went after the dump" in report.error.message
     assert shop.execute("SELECT count(*) FROM sales WHERE at < '2020-02-01'") == [(1001,)]
-    assert (shop.execute(SHAPE), files(folder)) == (before, [])
+    assert shop.execute(SHAPE) == before
+    assert files(folder) == [folder / "public.sales_1.dump"]
+
+
+async def test_a_whole_file_stays_when_the_table_is_gone(
+    there: Console, shop: Database, folder: Path
+) -> None:
+    run = await there.start("partman.archive_partition", partition="sales_1", folder=str(folder), drop=True)
+    run.changed = at_the_drop(run, lambda: shop.execute("DROP TABLE sales_1"))
+    report = await run.execute()
+    assert report.error is not None
+    assert any("ATTACH PARTITION" in n and "did not succeed" in n for n in report.notices)
+    restored(shop, folder / "public.sales_1.dump")
+    assert shop.execute("SELECT count(*) FROM sales_1") == [(1000,)]
+
+
+async def test_what_a_killed_run_left_behind_is_in_the_way(
+    there: Console, shop: Database, folder: Path
+) -> None:
+    (folder / "public.sales_1.dump.part").touch()
+    with pytest.raises(Refused, match=r"public\.sales_1\.dump\.part is there already"):
+        await there.plan("partman.archive_partition", partition="sales_1", folder=str(folder))
+
+
+def at_the_drop(run: Run, do: Callable[[], object]) -> Callable[[Run], None]:
+    """Does something once, as the last step begins."""
+    done: list[object] = []
+
+    def changed(_: Run) -> None:
+        if run.report.steps[-1].status == "running" and not done:
+            done.append(do())
+
+    return changed
 
 
 async def test_rows_that_go_during_the_dump_are_noticed(there: Console, shop: Database, folder: Path) -> None:
@@ -161,7 +188,7 @@ async def test_what_fails_in_the_middle_is_put_back_without_reading_the_table(
 
     def spoil(_: Any) -> None:
         if any(s.status == "running" and "--list" in s.text for s in run.report.steps):
-            (folder / "public.sales_1.dump").write_bytes(b"no dump")
+            (folder / "public.sales_1.dump.part").write_bytes(b"no dump")
 
     run.changed = spoil
     report = await run.execute()
@@ -323,7 +350,7 @@ async def test_a_partition_of_a_partition(shop: Database, there: Console, folder
 
     def spoil(_: Any) -> None:
         if any(s.status == "running" and "--list" in s.text for s in run.report.steps):
-            (folder / "public.sales_0_a.dump").write_bytes(b"no dump")
+            (folder / "public.sales_0_a.dump.part").write_bytes(b"no dump")
 
     if spoilt:
         run.changed = spoil
