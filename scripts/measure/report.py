@@ -29,6 +29,7 @@ class Found:
     crowd: Keys
     headless: dict[str, list[Once]]
     events: Inserted | None
+    moves: dict[str, Move] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ def _rows(found: Found) -> list[Row]:
         _quit_row(found.starts),
         *_headless_rows(found.headless),
         *_event_rows(found.events),
+        *_move_rows(found.moves),
     ]
 
 
