@@ -167,7 +167,7 @@ def _demand_unused(queue: Queue, waiting: list[Waiting], feeding: list[Feeder]) 
             hint="queue.unregister removes one; --force removes all of them with the queue",
         )
     if feeding:
-        tables = ", ".join(clean(f.table) for f in feeding[:5])
+        tables = ", ".join(dict.fromkeys(clean(f.table) for f in feeding[:5]))
         raise Refused(
             f"queue {name} is fed by a trigger of {tables}, where every change would fail without it",
             hint="queue.detach_trigger drops the trigger; --force drops it with the queue",
@@ -189,7 +189,7 @@ def _drop(queue: Queue, waiting: list[Waiting], feeding: list[Feeder]) -> Plan:
         notes.append(
             f"{number}{counted(most, 'event')} not delivered to all of {counted(waiting, 'consumer')}"
         )
-    notes += [f"changes of {clean(f.table)} are queued no more" for f in feeding]
+    notes += [f"changes of {clean(t)} are queued no more" for t in dict.fromkeys(f.table for f in feeding)]
     return Plan(
         queue.name,
         (whole, answered(1, that="it was dropped", otherwise=f"queue {clean(queue.name)} was not dropped")),

@@ -261,7 +261,10 @@ async def detach_trigger(
     return Plan(
         queue,
         (statement(*map(drop_trigger, found)), _gone(found)),
-        notes=tuple(f"changes of {clean(f.table)} are events of {clean(queue)} no more" for f in found),
+        notes=tuple(
+            f"changes of {clean(t)} are events of {clean(queue)} no more"
+            for t in dict.fromkeys(f.table for f in found)
+        ),
         result=lambda _: {"queue": queue, "dropped": [f"{f.table}.{f.trigger}" for f in found]},
     )
 
