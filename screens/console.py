@@ -377,6 +377,8 @@ class Console(Screen[None]):
             self.run_worker(dialogs.show_details(self.app, event.pane, event.subject))
         elif event.what == "source":
             dialogs.show_source(self.app, self.desk, event.subject)
+        elif event.what == "options":
+            self.run_worker(dialogs.view_options(self.app, event.pane))
         elif event.what == "sort":
             self.run_worker(dialogs.pick_sort(self.app, event.subject))
         elif event.what == "actions":

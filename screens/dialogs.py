@@ -84,6 +84,16 @@ async def pick_sort(app: App[Any], table: ViewTable) -> None:
         table.sort_by(picked, table.column(picked).numeric)
 
 
+async def view_options(app: App[Any], pane: RoomPane) -> None:
+    """Choose what the view is asked with."""
+    view = pane.view
+    choices = {p.name: await acting.choices_of(pane.desk, p) for p in view.params if p.ask.choices}
+    form = Form(view.name, view.params, given=pane.options, choices=choices, doc=view.doc)
+    values = await app.push_screen_wait(form)
+    if values is not None and pane.view is view:
+        pane.choose_options(values)
+
+
 async def pick_theme(app: App[Any], memory: Memory) -> None:
     """Change the theme, and keep it for the next start."""
     from themes import THEMES

@@ -33,6 +33,7 @@ HELP = (
     ("Enter", "the row in full"),
     ("a", "actions on the row, or on the marked rows"),
     ("m", "mark the row; actions then take all marked rows"),
+    ("v", "options of the view: what it shows, of whom, compared with what"),
     ("w F6", "the room's other table"),
     ("space", "pause"),
     ("r", "refresh now, also while paused"),

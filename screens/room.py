@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +22,7 @@ from textual.widget import Widget
 from backend.core.clean import clean
 from backend.core.declare import Action, Health, Room, View
 from backend.core.errors import Usage
+from backend.core.params import Param
 from backend.core.registry import views
 from backend.core.snapshot import Snapshot
 from backend.core.where import EVERYTHING, parse
@@ -54,6 +55,7 @@ class RoomPane(Vertical):
         Binding("m", "mark", "Mark", show=False),
         Binding("w,f6", "other_table", "Other table", show=False),
         Binding("a", "actions", "Actions"),
+        Binding("v", "options", "Options", show=False),
         Binding("S", "source", "SQL", show=False),
         Binding("y", "copy", "Copy", show=False),
         Binding("e", "export", "Export", show=False),
@@ -93,6 +95,7 @@ class RoomPane(Vertical):
         self.views = self.choose_views(views(room.name))
         self.view = self.views[0]
         self._tables: dict[str, ViewTable] = {}
+        self._options: dict[str, Mapping[str, Any]] = {}
         self._filter_line: FilterLine | None = None
         self._unwatch: Callable[[], None] = lambda: None
         self._watching = False
@@ -189,7 +192,8 @@ class RoomPane(Vertical):
     def _watch(self) -> None:
         self._unwatch()
         if self._watching and self.desk.is_open:
-            self._unwatch = self.desk.feed(self.view).subscribe(self._received, self.every)
+            feed = self.desk.feed(self.view, **self.options)
+            self._unwatch = feed.subscribe(self._received, self.every)
 
     def _received(self, snapshot: Snapshot) -> None:
         self.table.show(self.prepared(snapshot))
@@ -199,7 +203,23 @@ class RoomPane(Vertical):
     @property
     def snapshot(self) -> Snapshot:
         """The present state of the view shown."""
-        return self.desk.feed(self.view).snapshot if self.desk.is_open else Snapshot(self.view)
+        if not self.desk.is_open:
+            return Snapshot(self.view)
+        return self.desk.feed(self.view, **self.options).snapshot
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the view shown is asked with, where the user chose something."""
+        return self._options.get(self.view.name, {})
+
+    def choose_options(self, values: Mapping[str, Any]) -> None:
+        """Ask the view shown with these parameters from now on."""
+        self._options[self.view.name] = {
+            p.name: values[p.name] for p in self.view.params if values.get(p.name) not in (None, p.default)
+        }
+        self._watch()
+        self._received(self.snapshot)
+        self.post_message(self.Arranged())
 
     def look_at(self, name: str) -> None:
         """Show the view of that name."""
@@ -247,7 +267,13 @@ class RoomPane(Vertical):
         """What the line of keys says at its end: the filter, or what is wrong with it."""
         if self._filter_line and self._filter_line.problem:
             return self._filter_line.problem
-        return f"filter: {clean(self.table.where.text)}" if self.table.where else ""
+        filtered = f"filter: {clean(self.table.where.text)}" if self.table.where else ""
+        chosen = ", ".join(map(self._said, (p for p in self.view.params if p.name in self.options)))
+        return " · ".join(filter(None, [clean(chosen), filtered]))
+
+    def _said(self, param: Param) -> str:
+        value, label = self.options[param.name], param.ask.label.lower()
+        return label if value is True else f"{label} {param.text(value)}"
 
     def on_descendant_focus(self) -> None:
         """Other keys may work now."""
@@ -304,6 +330,13 @@ class RoomPane(Vertical):
         row = table.cursor_row
         rows = table.marked_rows or ([row] if row is not None else [])
         self.post_message(self.Wanted("actions", self, (table.view, rows)))
+
+    def action_options(self) -> None:
+        """Choose what the view is asked with: what its command line takes as options."""
+        if self.view.params:
+            self.post_message(self.Wanted("options", self, self.view))
+        else:
+            self.app.notify(f"{self.view.name} has no options", timeout=3, markup=False)
 
     def action_source(self) -> None:
         """Show the SQL behind the view."""

@@ -1,0 +1,89 @@
+"""The room `cluster` on screen: servers, what a view is asked with, and how full disks are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.pilot import Pilot
+
+from backend.cluster.storage import StorageRow
+from backend.core.declare import Health
+from backend.core.judge import judge
+from backend.core.registry import find_view
+from backend.core.snapshot import Snapshot
+from screens.cluster import ClustersPane, shares_of
+from screens.modals.form import Form
+from screens.widgets.shares import SharesView
+from tests.screens.samples import text
+from tests.screens.samples import until as until_soon
+from tests.screens.test_partman import base, console
+from tests.servers import Database
+from tui.app import PgtuiApp
+
+
+async def until(pilot: Pilot[Any], holds: Any) -> None:
+    await until_soon(pilot, holds, 30)
+
+
+async def opened(pilot: Pilot[Any], app: PgtuiApp) -> ClustersPane:
+    """The room, once its first rows are there."""
+    await until(pilot, lambda: app.is_running and base(app).pane)
+    base(app).show_room(next(r for r in base(app).rooms if r.name == "cluster"))
+    await until(pilot, lambda: isinstance(base(app).pane, ClustersPane))
+    found = base(app).pane
+    assert isinstance(found, ClustersPane)
+    await until(pilot, lambda: found.table.rows)
+    return found
+
+
+async def test_the_servers_log_and_disks_follow_the_cursor(database: Database) -> None:
+    app = console(database)
+    async with app.run_test(size=(140, 44)) as pilot:
+        room = await opened(pilot, app)
+        own = next(r for r in room.table.rows if r.own)
+        room.table.move_to((own.cluster,))
+        await until(pilot, lambda: room.detail.rows)
+        assert room.detail.rows[0].at >= room.detail.rows[-1].at
+        await until(pilot, lambda: room.query_one(SharesView).shares)
+        await until(pilot, lambda: "free" in text(app))
+
+
+async def test_a_view_is_asked_with_what_the_user_chooses(database: Database) -> None:
+    app = console(database)
+    async with app.run_test(size=(140, 44)) as pilot:
+        room = await opened(pilot, app)
+        room.look_at("cluster.hba")
+        await until(pilot, lambda: room.table.rows)
+        assert {r.match for r in room.table.rows} == {None}
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        await pilot.press("d", "b", "a", "tab", *"postgres", "enter")
+        await until(pilot, lambda: [r.match for r in room.table.rows].count("first") == 1)
+        assert room.note == "user dba, database postgres"
+
+        room.look_at("cluster.settings")
+        await until(pilot, lambda: len(room.table.rows) > 100)
+        room.choose_options({"changed": True})
+        await until(pilot, lambda: 0 < len(room.table.rows) < 100)
+        assert all(r.changed for r in room.table.rows)
+        room.choose_options({})
+        await until(pilot, lambda: len(room.table.rows) > 100)
+        assert room.note == ""
+
+
+def place(name: str, mount: str | None, used: float | None) -> StorageRow:
+    """A place on a file system that is so full."""
+    return StorageRow(
+        place=name, size=10, used_percent=used, free=1024, total=4096, inodes_percent=None, inodes_free=None,
+        growth=None, full_in=None, mount=mount, path=f"/{name}",
+    )  # fmt: skip
+
+
+def test_places_on_one_file_system_share_a_bar_and_the_fullest_comes_first() -> None:
+    view = find_view("cluster.storage")
+    rows = (place("data", "/", 50.0), place("wal", "/wal", 95.0), place("log", "/", 50.0))
+    shares = shares_of(Snapshot(view, rows, judgement=judge(view, rows)))
+    assert [(s.name, s.used, s.health) for s in shares] == [
+        ("wal", 0.95, Health.CRITICAL),
+        ("data, log", 0.5, Health.OK),
+    ]
