@@ -70,10 +70,12 @@ SELECT 'wal' AS place,
        pg_catalog.sum(w.size)::pg_catalog.int8 AS bytes
   FROM pg_catalog.pg_ls_waldir() AS w
 """)
+# Without the collector there is no such folder, and asking for it would fill the server's log.
 _LOGS = Query("""
 SELECT 'log' AS place,
        pg_catalog.sum(l.size)::pg_catalog.int8 AS bytes
-  FROM pg_catalog.pg_ls_logdir() AS l
+  FROM (SELECT WHERE pg_catalog.current_setting('logging_collector') = 'on') AS collected,
+       LATERAL pg_catalog.pg_ls_logdir() AS l
 """)
 _TEMPORARY = Query("""
 SELECT 'temporary files' AS place,
