@@ -24,6 +24,7 @@ from backend.partman.rhythm import rhythm_of
 from backend.partman.timers import service_text, timer_text, unit_name
 from tests.rooms.jobmon.conftest import Console, Consoles
 from tests.rooms.partman.conftest import demand_partman, install, managed
+from tests.rooms.partman.test_actions import partitions
 from tests.servers import Database, OwnClusters, Server, Workspace, until
 from tests.sshd import Sshd, sshd
 
@@ -141,6 +142,12 @@ async def test_a_schedule_that_will_drop_wants_a_word_and_carries_it(
     assert "retention of public.old will drop what is older than 3 days" in plan.notes
     await kept.done("partman.schedule", by="crontab")
     assert re.search(r" --yes --confirm \S+ # pgtui partman\.maintain lab\n", crontab(keeper))
+    before = partitions(partman, "old")
+    ran = run(["sh", "-c", crontab(keeper).partition(" * * * ")[2].replace("\\%", "%")])
+    assert ran.returncode == 0, ran.stderr
+    gone = set(before) - set(partitions(partman, "old"))
+    assert len(gone) == 3
+    assert [partman.execute("SELECT to_regclass(%s)", [name]) for name in gone] == [[(None,)]] * 3
 
 
 async def test_an_inventory_is_named_by_its_whole_path(
