@@ -41,4 +41,3 @@ def test_what_is_there_already_is_left_alone(database: Database, console: Consol
     with psycopg.connect(database.dsn) as connection:
         make_partitions(connection)
     assert database.execute("SELECT count(*) FROM pg_class") == before
-
