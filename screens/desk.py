@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backend.core.confirm import Confirmation
     from backend.core.connection import AskPassword
     from backend.core.facts import Facts
+    from backend.core.journal import Journal
     from backend.core.plan import Plan
     from backend.core.run import Run
     from backend.core.session import Session
@@ -136,7 +137,9 @@ class Desk:
         """What a text that is made in an editor begins as."""
         return await draft(self._open_session(), values)
 
-    async def confirmed(self, action: Action, values: Mapping[str, Any], plan: Plan) -> Run:
+    async def confirmed(
+        self, action: Action, values: Mapping[str, Any], plan: Plan, journal: Journal | None = None
+    ) -> Run:
         """A run of a confirmed plan, after planning again; refused when the plan has become another one."""
         from backend.core.run import Run, make_plan
 
@@ -154,6 +157,7 @@ class Desk:
             plan,
             read_only=self.read_only,
             session_of=self._session_of,
+            journal=journal,
         )
         self.runs.append(run)
         return run

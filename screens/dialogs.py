@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from textual.app import App
 
-from backend.core.clean import clean
 from backend.core.declare import Ask, Room, View
 from backend.core.errors import PgtuiError
 from backend.core.facts import Facts
@@ -89,7 +88,7 @@ async def view_options(app: App[Any], pane: RoomPane) -> None:
     view = pane.view
     choices = {p.name: await acting.choices_of(pane.desk, p) for p in view.params if p.ask.choices}
     form = Form(view.name, view.params, given=pane.options, choices=choices, doc=view.doc)
-    values = await app.push_screen_wait(form)
+    values: dict[str, Any] | None = await app.push_screen_wait(form)
     if values is not None and pane.view is view:
         pane.choose_options(values)
 
@@ -167,38 +166,6 @@ async def runs(app: App[Any], desk: Desk) -> None:
 
 def _standing(run: Any) -> str:
     return run.report.status if run.finished.is_set() else "running"
-
-
-async def unfinished(app: App[Any], desk: Desk) -> None:
-    """Tell what an earlier pgtui left unfinished, and offer to plan it anew or to forget it."""
-    from backend.core.journal import Journal
-    from backend.core.registry import find_action
-
-    journal = Journal()
-    for entry in journal.unfinished():
-        if entry.target != desk.target.label:
-            continue
-        items = [
-            Item("resume", "plan it anew", "shows what is left to do; nothing runs before you confirm"),
-            Item(
-                "undo", "show how to undo it", "; ".join(u for u in entry.undo if u) or "no step has an undo"
-            ),
-            Item("forget", "forget it", "the server is as the run has left it"),
-        ]
-        choice = await app.push_screen_wait(Picker(f"Unfinished: {clean(entry.sentence)}", items))
-        if choice == "forget":
-            journal.remove(entry)
-        elif choice == "undo":
-            undo = "\n".join(reversed([u for u in entry.undo[: entry.done] if u]))
-            app.push_screen(sql_dialog(entry.sentence, undo or "nothing that was done has an undo"))
-        elif choice == "resume":
-            action = find_action(entry.action)
-            given = {p.name: p.parse(entry.params[p.name]) for p in action.params if p.name in entry.params}
-            try:
-                await acting.carry_out(app, desk, action, given)
-                journal.remove(entry)
-            except PgtuiError as e:
-                show_error(app, e)
 
 
 async def psql(app: App[Any], desk: Desk) -> None:

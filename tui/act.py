@@ -12,6 +12,7 @@ from typing import Any
 from backend.core.confirm import authorize, forbid
 from backend.core.declare import Action
 from backend.core.errors import Interrupted, Missing, PgtuiError, Refused
+from backend.core.journal import Journal
 from backend.core.plan import Plan
 from backend.core.report import csv_line, line, place, result_rows
 from backend.core.run import Report, Run, dry_run, make_plan
@@ -43,6 +44,7 @@ class Errand:
     consent: Consent
     inventory: Inventory
     several: bool = False
+    journal: Journal | None = None
 
 
 def act(action: Action, params: Mapping[str, Any], options: Options, consent: Consent) -> int:
@@ -51,11 +53,22 @@ def act(action: Action, params: Mapping[str, Any], options: Options, consent: Co
     inventory = options.read_inventory()
     targets = options.select(inventory)
     printer = Printer(options.format(*FORMATS))
+    _tell_unfinished({t.label for t in targets})
     errand = Errand(action, values, options, consent, inventory, len(targets) > 1)
-    return reach.run(lambda interrupts: _act(errand, targets, printer, interrupts))
+    return reach.run(lambda interrupts: carry_out(errand, targets, printer, interrupts))
 
 
-async def _act(errand: Errand, targets: list[Target], printer: Printer, interrupts: reach.Interrupts) -> int:
+def _tell_unfinished(labels: set[str]) -> None:
+    """Say what an earlier pgtui left half done on these targets: it may matter now."""
+    for entry in Journal().unfinished():
+        if entry.target in labels:
+            say(f"unfinished: {entry.sentence}; pgtui runs undo {entry.id} takes it back")
+
+
+async def carry_out(
+    errand: Errand, targets: list[Target], printer: Printer, interrupts: reach.Interrupts
+) -> int:
+    """Do the errand on each target and print what came of it; the exit code."""
     codes: list[int] = []
     places = [p async for p in _places(errand, targets, printer, codes, interrupts.asking)]
     errand.several = len(places) > 1
@@ -162,6 +175,7 @@ class Doer:
             lock_wait=consent.lock_wait,
             session_of=lambda name: self._other(name, stack),
             changed=self._progress,
+            journal=errand.journal,
         )
         try:
             self._permit(plan)

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.core.declare import Action, View
-from backend.core.errors import unknown
 from backend.core.params import Param
 from backend.core.registry import actions, room, views
 from backend.core.report import csv_line, line
 from backend.core.values import Interval
 from tui.options import FORMATS, Options
-from tui.out import out, say
+from tui.out import out
 
 
 def list_views(options: Options) -> int:
@@ -85,43 +84,6 @@ def print_objects(objects: Sequence[Mapping[str, Any]], form: str) -> None:
 
 def _word(value: Any) -> Any:
     return {True: "yes", False: ""}.get(value, value) if isinstance(value, bool) else value
-
-
-def list_runs(options: Options) -> int:
-    """Print the runs whose pgtui ended before they did."""
-    from backend.core.journal import Journal
-
-    form = options.format(*FORMATS)
-    found = Journal().unfinished()
-    told = [
-        {
-            "id": e.id,
-            "action": e.action,
-            "target": e.target,
-            "subject": e.subject,
-            "started_at": e.started_at,
-            "done": e.done,
-            "steps": e.steps if form == "json" else len(e.steps),
-        }
-        for e in found
-    ]
-    print_objects(told, form)
-    if not found:
-        say("no run was left unfinished")
-    return 0
-
-
-def forget_run(name: str) -> int:
-    """Remove an unfinished run from the journal."""
-    from backend.core.journal import Journal
-
-    journal = Journal()
-    entries = {e.id: e for e in journal.unfinished()}
-    if name not in entries:
-        raise unknown("unfinished run", name, entries)
-    journal.remove(entries[name])
-    say(f"forgotten: {entries[name].sentence}")
-    return 0
 
 
 def print_reference() -> int:

@@ -182,7 +182,7 @@ def _runs(ctx: typer.Context) -> int | None:
 @runs_app.command("list", cls=Command)
 def _runs_list(ctx: typer.Context) -> int:
     """List the runs that pgtui left unfinished."""
-    from tui.catalogue import list_runs
+    from tui.runs import list_runs
 
     return list_runs(options_of(ctx))
 
@@ -190,9 +190,31 @@ def _runs_list(ctx: typer.Context) -> int:
 @runs_app.command("forget", cls=Command)
 def _runs_forget(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="ID")]) -> int:
     """Forget an unfinished run."""
-    from tui.catalogue import forget_run
+    from tui.runs import forget_run
 
     return forget_run(name)
+
+
+@runs_app.command("undo", cls=Command)
+def _runs_undo(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ID")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run; change nothing.")] = False,
+    interrupted: Annotated[
+        bool, typer.Option("--interrupted", help="Undo the step that was under way, too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Confirm what interrupts service.")] = False,
+    confirm: Annotated[
+        list[str] | None,
+        typer.Option("--confirm", metavar="SUBJECT", help="Confirm what may lose data."),
+    ] = None,
+) -> int:
+    """Undo an unfinished run: what of it was done, the last step first."""
+    from tui.act import Consent
+    from tui.undoing import undo_run
+
+    consent = Consent(dry_run=dry_run, yes=yes, words=tuple(confirm or ()))
+    return undo_run(name, options_of(ctx), consent, interrupted=interrupted)
 
 
 app.add_typer(runs_app, name="runs")

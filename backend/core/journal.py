@@ -14,13 +14,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from backend.core.declare import Danger
 from backend.core.folders import private, state_folder
+
+if TYPE_CHECKING:
+    from backend.core.kept import Kept
+    from backend.core.plan import Plan
 
 
 @dataclass(slots=True)
 class Entry:
-    """One run: what was confirmed, how far it came, and how each finished step would be undone."""
+    """One run: what was confirmed, how far it came, and how each finished step would be undone.
+
+    `undo_kept` and `always_kept` make those steps again (see `core.kept`). `undone` has the numbers of
+    the steps that are undone by now, and of those that ran in any case, which are counted behind the others.
+    """
 
     action: str
     target: str
@@ -28,7 +38,13 @@ class Entry:
     params: Mapping[str, str]
     steps: list[str]
     undo: list[str | None]
+    undo_kept: list[Kept | None] = field(default_factory=list)
+    always: list[str] = field(default_factory=list)
+    always_kept: list[Kept | None] = field(default_factory=list)
+    danger: str = Danger.CHANGE.word
     done: int = 0
+    is_interrupted: bool = False
+    undone: list[int] = field(default_factory=list)
     program: str | None = None
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pid: int = field(default_factory=os.getpid)
@@ -58,6 +74,11 @@ class Journal:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or state_folder() / "journal"
 
+    def wants(self, plan: Plan) -> bool:
+        """Whether a run of the plan is kept: what disrupts, and what can be undone."""
+        undoable = any(s.undo for s in plan.steps) or bool(plan.always)
+        return plan.danger >= Danger.DISRUPT or undoable
+
     def write(self, entry: Entry) -> None:
         """Put the entry on the disk, whole, before the next step runs."""
         entry.born = entry.born or process_birth(entry.pid)
@@ -79,6 +100,10 @@ class Journal:
         """The runs whose pgtui is gone, oldest first."""
         entries = [e for path in sorted(self.folder.glob("*.json")) if (e := _read(path)) and not e.alive]
         return sorted(entries, key=lambda e: e.started_at)
+
+    def find(self, name: str) -> Entry | None:
+        """The unfinished run of that id; None when it has been undone or forgotten."""
+        return next((e for e in self.unfinished() if e.id == name), None)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"

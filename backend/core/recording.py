@@ -15,6 +15,7 @@ from backend.core.clean import mask
 from backend.core.declare import Danger
 from backend.core.errors import Refused
 from backend.core.journal import Entry, Journal
+from backend.core.kept import keep
 from backend.core.outcome import Report, StepState
 from backend.core.params import Param
 from backend.core.runlog import Logged, RunLogs
@@ -47,15 +48,18 @@ class Recording:
     async def begin(self, number: int, state: StepState, *, cleaning: bool) -> None:
         """A step begins; one that cleans up (`cleaning`) does not count as progress."""
         if self._entry and not cleaning:
-            self._entry.done = number
+            self._entry.done, self._entry.is_interrupted = number, True
             self._update(self._entry)
         self._write_step("step", number, state)
         await self._logs.begin(state.text)
 
     async def end(self, number: int, state: StepState, said: str, *, cleaning: bool) -> None:
         """The step has ended."""
+        if self._entry and cleaning and state.status in ("undone", "done"):
+            self._entry.undone.append(number)
+            self._update(self._entry)
         if self._entry and not cleaning:
-            self._entry.done = number + (state.status == "done")
+            self._entry.done, self._entry.is_interrupted = number + (state.status == "done"), False
             self._update(self._entry)
         self._write_step("step-end", number, state)
         await self._logs.finish(state.status, said)
@@ -105,8 +109,7 @@ class Recording:
 
     def _open_journal(self) -> None:
         run, plan = self._run, self._run.plan
-        undoable = any(s.undo for s in plan.steps)
-        if plan.danger < Danger.DISRUPT and not undoable:
+        if not self._journal.wants(plan):
             return
         self._entry = Entry(
             run.action.name,
@@ -115,6 +118,10 @@ class Recording:
             {p.name: mask(p.text(run.params[p.name])) for p in run.action.params if _written(p, run.params)},
             [s.text for s in plan.steps],
             [s.undo.text if s.undo else None for s in plan.steps],
+            [keep(s.undo) if s.undo else None for s in plan.steps],
+            [s.text for s in plan.always],
+            [keep(s) for s in plan.always],
+            plan.danger.word,
         )
         if problem := self._write_entry(self._entry):
             self._tell_or_refuse(problem, problem)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend.core import registry
 from backend.core.journal import Entry, Journal
+from backend.core.kept import keep
+from backend.core.plan import statement
 from tests.cli.conftest import AWKWARD, TREE, Pgtui
 from tests.servers import Server
 from tui.command import _common_params
@@ -243,6 +246,55 @@ def test_unfinished_runs_are_listed_and_forgotten(pgtui: Pgtui) -> None:
     assert pgtui("runs", "forget", "nothing").code == 2
     assert pgtui("runs", "forget", entry.id).code == 0
     assert pgtui("runs", "-o", "json").out == ""
+
+
+@pytest.fixture
+def unfinished(server: Server) -> Iterator[Entry]:
+    """A run on target `a` that was killed in its second step; the first one has an undo."""
+    server.psql("CREATE TABLE public.made_by_a_run ()")
+    undo = statement("DROP TABLE public.made_by_a_run")
+    entry = Entry(
+        "test.make",
+        "a",
+        "public.made_by_a_run",
+        {},
+        ["SELECT 1;", "SELECT 2;"],
+        [undo.text, None],
+        [keep(undo), None],
+        danger="disrupt",
+        done=1,
+        is_interrupted=True,
+        pid=0,
+        born="1",
+    )
+    Journal().write(entry)
+    yield entry
+    server.psql("DROP TABLE IF EXISTS public.made_by_a_run")
+
+
+def test_an_unfinished_run_is_undone_once_that_is_confirmed(
+    pgtui: Pgtui, unfinished: Entry, server: Server
+) -> None:
+    there = "SELECT to_regclass('public.made_by_a_run') IS NOT NULL"
+    undo = ("runs", "undo", unfinished.id)
+    dry = pgtui(*undo, "--dry-run")
+    assert "DROP TABLE public.made_by_a_run;" in dry.out and "to run it: add --yes" in dry.out
+    assert "step 2 was under way" in dry.out
+    refused = pgtui(*undo)
+    assert refused.code == 4 and "--yes" in refused.err
+    assert pgtui(*undo, "--read-only", "--yes").code == 4
+    assert pgtui(*undo, "--target", "b", "--yes").code == 2
+    assert server.psql(there) == [(True,)]
+    told = pgtui(*undo, "--yes", "-o", "json").object
+    assert (told["action"], told["status"], told["subject"]) == ("runs.undo", "ok", "public.made_by_a_run")
+    assert server.psql(there) == [(False,)]
+    assert pgtui(*undo, "--yes").code == 2, "it is forgotten"
+
+
+def test_an_action_tells_that_runs_are_unfinished(pgtui: Pgtui, unfinished: Entry) -> None:
+    ended = pgtui("run-action", "tables.analyze", "-t", "a", "--table", "pg_catalog.pg_class", "--dry-run")
+    assert f"test.make on a (public.made_by_a_run), started {unfinished.started_at}" in ended.err
+    assert f"pgtui runs undo {unfinished.id}" in ended.err
 
 
 def test_the_reference_is_up_to_date(pgtui: Pgtui) -> None:
