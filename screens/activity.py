@@ -45,6 +45,12 @@ class Moment:
     query: str | None
 
 
+class Beside(Horizontal):
+    """Table and charts, which cover it."""
+
+    BLANK = True
+
+
 class Charts(Vertical):
     """Sessions by what they do, and transactions per second."""
 
@@ -107,7 +113,7 @@ class ActivityPane(RoomPane):
 
     def around(self, tables: Widget) -> ComposeResult:
         """Charts at the right, the statement below."""
-        with Horizontal(id="sessions"):
+        with Beside(id="sessions"):
             yield tables
             yield Charts()
         yield Excerpt(id="statement")

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -27,7 +26,7 @@ from screens.desk import Desk
 from screens.keys import CLICKS, FOOTER
 from screens.memory import Memory
 from screens.passwords import Passwords
-from screens.room import RoomPane, pane_for, show_or_hide, worst
+from screens.room import Frame, RoomPane, pane_for, show_or_hide, worst
 from screens.situation import situation
 from screens.widgets.bar import Bar
 from screens.widgets.footer import KeyFooter
@@ -47,6 +46,7 @@ LOW = 8
 class Console(Screen[None]):
     """One target: its rooms by digit, its runs, its state in the header."""
 
+    BLANK = True  # its widgets cover it
     DEFAULT_CSS = """
     Console { overflow: hidden; }
     Console #rooms { height: 1fr; }
@@ -110,7 +110,7 @@ class Console(Screen[None]):
         self._open()
         yield TargetHeader()
         yield RoomNav()
-        yield Vertical(self._pane_of(self.rooms[0]), id="rooms")
+        yield Frame(self._pane_of(self.rooms[0]), id="rooms")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -353,9 +353,9 @@ class Console(Screen[None]):
 
     @work
     async def _tell_unfinished(self) -> None:
-        from screens import dialogs
+        from screens import unfinished
 
-        await dialogs.unfinished(self.app, self.desk)
+        await unfinished.offer(self.app, self.desk)
 
     @on(Bar.Clicked)
     async def _clicked(self, event: Bar.Clicked) -> None:

@@ -39,7 +39,13 @@ if TYPE_CHECKING:
 INTERVALS = (0.5, 1, 2, 5, 10, 30, 60)
 
 
-class RoomPane(Vertical):
+class Frame(Vertical):
+    """A container that its widgets cover: what it would paint itself is never seen, and costs as much."""
+
+    BLANK = True
+
+
+class RoomPane(Frame):
     """One room: its views as tabs, the table of the chosen one, and what is special about the room."""
 
     DEFAULT_CSS = """
@@ -137,7 +143,7 @@ class RoomPane(Vertical):
     def compose(self) -> ComposeResult:
         """Tabs and the first view's table; other tables and the filter line come when they are wanted."""
         yield TabLine([v.name.partition(".")[2] for v in self.views])
-        yield from self.around(Vertical(self.table, id="tables"))
+        yield from self.around(Frame(self.table, id="tables"))
 
     def on_mount(self) -> None:
         """Tell that the room can be entered."""

@@ -100,12 +100,6 @@ class PgtuiApp(App[int]):
             if isinstance(screen, Console):
                 screen.action_quit()
 
-    def exit(self, result: int | None = None, return_code: int = 0, message: object | None = None) -> None:
-        """End; the driver need not wait for another key."""
-        if isinstance(self._driver, QuickDriver):
-            self._driver.leaving = True
-        super().exit(result, return_code)
-
     def notify(
         self,
         message: str,

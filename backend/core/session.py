@@ -27,6 +27,7 @@ from backend.core.target import Inventory, Target
 
 T = TypeVar("T")
 
+NONE_LISTED = Inventory()
 SLOW = 0.1  # seconds; a statement that takes longer no longer travels with the others
 APART = 300.0  # seconds that a slow or failed statement stays apart
 BACKOFF = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between attempts to reconnect
@@ -112,7 +113,7 @@ class Session:
         *,
         timeout: float = 10,
         ask_password: AskPassword | None = None,
-        other: Callable[[str], Target] = Inventory().get,
+        other: Callable[[str], Target] = NONE_LISTED.get,
     ) -> None:
         self.target = target
         self.host = host

@@ -30,8 +30,10 @@ class KeyFooter(Bar):
 
     def show(self, keys: Keys, note: str = "") -> None:
         """Show these keys, whatever is bound, and at the right a note such as the filter."""
-        self._keys, self._note, self._given = tuple(keys), note, True
-        self._arrange()
+        new = tuple(keys), note
+        if not self._given or new != (self._keys, self._note):
+            (self._keys, self._note), self._given = new, True
+            self._arrange()
 
     def on_resize(self) -> None:
         """Choose again what fits."""

@@ -22,13 +22,16 @@ class Sort:
     descending: bool = False
 
 
+UNSORTED = Sort()
+
+
 @dataclass
 class Rows:
     """The rows of a view in the order in which they are shown."""
 
     view: View[Any]
     snapshot: Snapshot
-    sort: Sort = Sort()
+    sort: Sort = UNSORTED
     where: Where = EVERYTHING
     order: list[Key] = field(default_factory=list)
     by_key: dict[Key, Any] = field(default_factory=dict)

@@ -41,8 +41,10 @@ class RoomNav(Bar):
 
     def show(self, tabs: Sequence[Tab], current: str) -> None:
         """Show the rooms, the current one highlighted."""
-        self.tabs, self.current = tuple(tabs), current
-        self._arrange()
+        new = tuple(tabs), current
+        if new != (self.tabs, self.current):
+            self.tabs, self.current = new
+            self._arrange()
 
     def on_resize(self) -> None:
         """Fit the titles again."""
