@@ -16,7 +16,7 @@ from backend.queue.rotation import Cause, Stand
 
 # Tables alone: `pgq.get_queue_info` asks three questions for each queue, and its rate counts gaps in the
 # sequence, such as the one that `force_tick` makes, as events. What is inserted is counted by the server.
-# Measuring a table waits for whoever has it locked alone, so such are left out.
+# Opening a table waits for whoever has it locked alone, so such are left out.
 _QUEUES = Query("""
   WITH locked AS MATERIALIZED (
     SELECT l.relation,
@@ -74,7 +74,6 @@ SELECT q.queue_name AS queue,
        pg_catalog.txid_snapshot_xmin(k.tick_snapshot) AS low_xmin,
        r.xmin AS oldest_running,
        r.xmax AS next_xid,
-       d.bytes,
        d.unread,
        d.inserted,
        x.pids AS locked_by,
@@ -119,10 +118,7 @@ SELECT q.queue_name AS queue,
     ON w.tick_queue = q.queue_id
    AND w.tick_id = c.worst_tick
  CROSS JOIN LATERAL (
-    SELECT pg_catalog.sum(CASE WHEN NOT b.alone
-                               THEN pg_catalog.pg_total_relation_size(b.table)
-                          END)::pg_catalog.int8 AS bytes,
-           -- Asked only where it matters, since each table that is opened costs.
+    SELECT -- Asked only where it matters, since each table that is opened costs.
            c.consumers = 0
                AND pg_catalog.bool_or(CASE WHEN c.consumers = 0 AND NOT b.alone
                                            THEN pg_catalog.pg_relation_size(b.table) > 0
@@ -178,7 +174,6 @@ class Situation:
     low_xmin: int | None
     oldest_running: int
     next_xid: int
-    bytes: int | None
     unread: bool
     inserted: int | None
     locked_by: list[int] | None

@@ -50,11 +50,11 @@ def inserted(server: Server, console: Console, quick: bool) -> Inserted | None:
         _write(file, events)
         pgtui = [str(console.python.with_name("pgtui")), "run-action", "queue.insert", "--queue", "bulk"]
         command = [*pgtui, "--file", str(file), "--target", dsn, "--output", "json"]
-        found = {"pipelined": list[float](), "pgtui": list[float]()}
+        pipelined, by_pgtui = list[float](), list[float]()
         for _ in range(rounds):
-            found["pipelined"].append(_timed(dsn, events, lambda: _pipelined(dsn, file)))
-            found["pgtui"].append(_timed(dsn, events, lambda: whole(command, console.environment)))
-    return Inserted(*(events / statistics.median(seconds) for seconds in found.values()), events)
+            pipelined.append(_timed(dsn, events, lambda: _pipelined(dsn, file)))
+            by_pgtui.append(_timed(dsn, events, lambda: whole(command, console.environment)))
+    return Inserted(events / statistics.median(pipelined), events / statistics.median(by_pgtui), events)
 
 
 def _write(file: Path, events: int) -> None:
