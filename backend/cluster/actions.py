@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from backend.cluster import life, creating, renaming, upgrading, setting, hba_editing  # isort: skip
+from backend.cluster import life, creating, renaming, upgrading, setting, rereading, hba_editing  # isort: skip
 
-__all__ = ["creating", "hba_editing", "life", "renaming", "setting", "upgrading"]
+__all__ = ["creating", "hba_editing", "life", "renaming", "rereading", "setting", "upgrading"]

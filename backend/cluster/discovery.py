@@ -222,12 +222,22 @@ def _stem(path: str) -> str:
 
 
 def _named(clusters: Sequence[Cluster]) -> list[Cluster]:
-    """The clusters with names of their own: where two would share one, the path tells them apart."""
-    times = Counter(c.name for c in clusters)
-    return [
-        c if times[c.name] == 1 or c.kind == "debian" else replace(c, name=f"{c.major or '?'}{c.data}")
-        for c in clusters
-    ]
+    """The clusters with names of their own: where two would share one, more of the path tells them apart."""
+    named = list(clusters)
+    for deeper in range(2, 9):
+        times = Counter(c.name for c in named)
+        named = [
+            c if times[c.name] == 1 or c.kind == "debian" else replace(c, name=_name_of(c, deeper))
+            for c in named
+        ]
+    return named
+
+
+def _name_of(cluster: Cluster, depth: int) -> str:
+    """The version and so many parts of the path, counted from the one that says something."""
+    parts = PurePosixPath(cluster.data).parts[1:]
+    telling = parts[:-1] if parts[-1] in _DULL else parts
+    return f"{cluster.major or '?'}/{'/'.join(telling[-depth:])}"
 
 
 def _options(args: Sequence[str]) -> dict[str, str]:

@@ -157,12 +157,12 @@ def reload(note: str = "") -> Sql:
     return statement("SELECT pg_catalog.pg_reload_conf() AS told", note=note)
 
 
-def before_all() -> Sql:
+def before_all(*, undo: bool = True) -> Sql:
     """The first step of a change, for `reloaded`; its undo, last of all, loads what was put back."""
     return statement(
         "SELECT pg_catalog.set_config('pgtui.loaded', pg_catalog.pg_conf_load_time()::pg_catalog.text, false)"
         " AS loaded",
-        undo=reload(),
+        undo=reload() if undo else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from backend.core.session import Session
 from backend.core.ssh import SshHost
 from backend.core.target import Target
 from backend.lab.cluster import free_port
+from tests.core.hosts.test_run_as import login_account
 from tests.rooms.cluster.kinds import Common, Operating, Subject, common, operating, subject
 from tests.servers import OwnClusters, Server, until
 from tests.sshd import Options, Sshd, own_sshd, sshd
@@ -210,6 +212,25 @@ async def test_the_same_is_found_over_ssh(
         await operating(subject).done("cluster.start")
         session.retry_now()
         assert ((await discover(session)).pick().name, found.own) == (subject.name, found.pick(subject.name))
+    finally:
+        await session.close()
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed")
+async def test_a_missing_sudo_rule_is_told_and_what_can_be_seen_without_it_is_shown(
+    server: Server, sshd: Sshd
+) -> None:
+    user = login_account()
+    target = Target("far", server.dsn(), ssh=sshd.host, run_as="nobody")
+    session = Session(target, SshHost(sshd.host, config=sshd.client(f"as_{user}", {"User": user})))
+    try:
+        found = await discover(session)
+        assert (at(found, server.data).state, found.user) == ("up", user)
+        assert found.notes[0] == (
+            f"{user} may not run sh as nobody on host db1; a sudoers line that allows it:"
+            f" {user} ALL=(nobody) NOPASSWD: {shutil.which('sh')}"
+        )
     finally:
         await session.close()
 

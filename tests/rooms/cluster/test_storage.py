@@ -209,7 +209,7 @@ def test_without_systemd_there_are_none() -> None:
     assert services("") == []
 
 
-def row(**more: object) -> ClusterRow:
+def row(**more: Any) -> ClusterRow:
     given: dict[str, Any] = dict.fromkeys(ClusterRow.__dataclass_fields__)
     given |= {"cluster": "15/main", "state": "up", "own": False, "kind": "debian", "data": "/d"}
     return ClusterRow(**given | more)
