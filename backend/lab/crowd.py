@@ -8,10 +8,16 @@ import time
 
 import psycopg
 
-from backend.lab import jobs, partitions, queues, traffic
+from backend.lab import jobs, mishaps, partitions, queues, traffic
 from backend.lab.door import Door, Worker
 
-WORKERS: tuple[Worker, ...] = (*traffic.WORKERS, *jobs.WORKERS, *partitions.WORKERS, *queues.WORKERS)
+WORKERS: tuple[Worker, ...] = (
+    *traffic.WORKERS,
+    *jobs.WORKERS,
+    *partitions.WORKERS,
+    *queues.WORKERS,
+    *mishaps.WORKERS,
+)
 GIVE_UP_AFTER = 120.0
 PAUSE = 2.0
 

@@ -11,11 +11,12 @@ from backend.lab import primary
 from backend.lab.parts import Maker, Part
 from backend.lab.place import Place, write_whole
 from backend.lab.primary import Primary
+from backend.lab.sides import SIDES
 from backend.lab.ticker import Ticker
 from backend.lab.workload import Workload
 
 # In the order of starting; stopping goes backwards.
-MAKERS: tuple[Maker, ...] = (Primary(), Ticker(), Workload())
+MAKERS: tuple[Maker, ...] = (Primary(), Ticker(), Workload(), *SIDES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def up(folder: Path | None = None) -> Lab:
     with place.locked():
         for maker in MAKERS:
             maker.up(place)
-        write_whole(_inventory(place), _inventory_text(primary.dsn(place)))
+        write_whole(_inventory(place), _inventory_text(place))
     return _look(place)
 
 
@@ -71,6 +72,22 @@ def _inventory(place: Place) -> Path:
     return place.folder / "inventory.toml"
 
 
-def _inventory_text(dsn: str) -> str:
+def _inventory_text(place: Place) -> str:
     # A JSON string of ASCII is a TOML string too.
-    return f'default = "lab"\n\n[target.lab]\ndsn = {json.dumps(dsn)}\ntags = ["demo"]\n'
+    lines = ['default = "lab"\n', _target("lab", primary.dsn(place), "demo")]
+    for side in SIDES:
+        if cluster := side.existing(place):
+            lines.append(_target(side.name, cluster.dsn(), "side"))
+            bindir = cluster.installation.bindir
+            lines.append(
+                f"[target.{side.name}.cluster]\ndata = {_quoted(cluster.data)}\nbin = {_quoted(bindir)}\n"
+            )
+    return "\n".join(lines)
+
+
+def _target(name: str, dsn: str, tag: str) -> str:
+    return f'[target.{name}]\ndsn = {json.dumps(dsn)}\ntags = ["{tag}"]\n'
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path))

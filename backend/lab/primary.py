@@ -114,7 +114,7 @@ def _with_programs(place: Place) -> PrivateCluster:
 def _choose(place: Place) -> Installation:
     found = find_installations()
     data = place.folder / NAME / "data"
-    made_by = _major_of(data)
+    made_by = major_of(data)
     for each in found:
         if each.major == made_by:
             return each
@@ -130,7 +130,8 @@ def _choose(place: Place) -> Installation:
     return chosen
 
 
-def _major_of(data: Path) -> int | None:
+def major_of(data: Path) -> int | None:
+    """The major version that made a data folder; None where there is none."""
     try:
         return int((data / "PG_VERSION").read_text())
     except (FileNotFoundError, ValueError):

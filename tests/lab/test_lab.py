@@ -23,7 +23,7 @@ from tests.servers import Workspace, execute, until
 
 # Where it is installed, so is PgQ for the lab's server.
 PGQD = shutil.which("pgqd") is not None
-PARTS = ("primary", "pgqd", "workload") if PGQD else ("primary", "workload")
+PARTS = ("primary", *(("pgqd",) if PGQD else ()), "workload", "pending", "broken")
 
 UP = """
 import json, pathlib, sys
@@ -61,7 +61,8 @@ def pid(found: Lab, name: str) -> int:
 
 
 def statuses(found: Lab) -> dict[str, str]:
-    return {part.name: part.status for part in found.parts}
+    """How the parts are, without the server that is down whatever happens."""
+    return {part.name: part.status for part in found.parts if part.name != "spare"}
 
 
 def shop(found: Lab) -> str:
@@ -82,6 +83,9 @@ def test_says_what_it_consists_of_and_how_to_connect(running: Lab) -> None:
         ("primary", "postgres", "running"),
         *([("pgqd", "pgqd", "running")] if PGQD else []),
         ("workload", "workload", "running"),
+        ("spare", "postgres", "stopped"),
+        ("pending", "postgres", "running"),
+        ("broken", "postgres", "running"),
     ]
     assert execute(said["parts"][0]["dsn"], "SELECT current_database()") == [("shop",)]
     assert said["parts"][1]["dsn"] is None
@@ -92,6 +96,23 @@ def test_its_inventory_leads_to_it(running: Lab) -> None:
     target = inventory.standard()
     assert target.name == "lab"
     assert execute(target.dsn, "SELECT current_database(), current_user") == [("shop", "dba")]
+
+
+def test_beside_it_are_servers_with_something_wrong(running: Lab) -> None:
+    inventory = Inventory.read(running.inventory)
+    assert list(inventory.targets) == ["lab", "spare", "pending", "broken"]
+    waiting = "SELECT name FROM pg_settings WHERE pending_restart"
+    until(lambda: execute(inventory.targets["pending"].dsn, waiting) == [("max_connections",)])
+    wrong = "SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL"
+    assert execute(inventory.targets["broken"].dsn, wrong) == [('invalid connection type "hots"',)]
+    spare = Path(inventory.targets["spare"].cluster["data"])
+    assert (spare / "PG_VERSION").exists()
+    assert not (spare / "postmaster.pid").exists()
+
+
+def test_its_log_has_errors(running: Lab) -> None:
+    log = running.folder / "primary" / "log" / "postgresql.log"
+    until(lambda: "ERROR:  division by zero" in log.read_text())
 
 
 def test_the_workload_trades_logs_jobs_and_blocks_itself(running: Lab) -> None:
