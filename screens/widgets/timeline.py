@@ -50,10 +50,7 @@ class TimeLineView(Widget):
 
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"timeline--{name}" for name in NAMES}
-    DEFAULT_CSS = """
-    TimeLineView { height: 7; }
-    TimeLineView > .timeline--selected { text-style: reverse; }
-    """
+    DEFAULT_CSS = "TimeLineView { height: 7; }"
 
     class Chosen(Message):
         """A click on the bar of these partitions."""
@@ -246,12 +243,11 @@ class Drawing:
             self.grid.put(bar.x, self.bottom - 1 - line, text * bar.ink, style)
 
     def _mark(self, bar: Bar) -> None:
-        worst = bar.slot.worst
-        if worst:
-            self.grid.put(bar.x, self.bottom, worst.glyph, self._style(bar))
+        text = bar.slot.worst.glyph if bar.slot.worst else ""
         if self._is_selected(bar):
-            blanks = " " * (bar.ink - 1)
-            self.grid.put(bar.x, self.bottom, (worst.glyph if worst else "^") + blanks, self._style(bar))
+            # Not by colour alone: where there is one column, what is wrong matters more.
+            text = fit(f"{text}^"[: bar.ink], bar.ink)
+        self.grid.put(bar.x, self.bottom, text, self._style(bar))
 
     def _moments(self) -> None:
         """Now and the premake horizon: above the bars, or else between the marks."""
