@@ -43,8 +43,10 @@ async def _transaction(
         for statement in step.before:
             text, params = executable(statement)
             await cursor.execute(text, params, prepare=False)
-        schema, table = await cursor.fetchone() or ("", "")
-        async with cursor.copy(inlined(step.copy_into(schema, table))) as copy:
+        table = await cursor.fetchone()
+        if table is None:
+            raise Failed("the server names no table to load into")
+        async with cursor.copy(inlined(step.copy_into(*table))) as copy:
             while chunk is not None:
                 stop_if_cancelled(around)
                 await copy.write(chunk.data)

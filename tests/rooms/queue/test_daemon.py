@@ -21,11 +21,14 @@ from backend.core.declare import Danger
 from backend.core.errors import Missing, Refused, Usage
 from backend.core.local import LocalHost
 from backend.core.plan import Command, File
+from backend.core.session import Session
+from backend.core.ssh import SshHost
 from backend.core.target import Target
 from backend.queue import pgqd
 from backend.queue.running import Files, _service
 from tests.rooms.jobmon.conftest import Console, Consoles, until
 from tests.rooms.queue.conftest import Hand
+from tests.sshd import Sshd, own_sshd, sshd  # noqa: F401 -- fixtures
 
 ROOT = Path(__file__).resolve().parents[3]
 SESSIONS = (
@@ -298,6 +301,29 @@ async def test_a_role_that_may_not_tick_is_named(
     with pytest.raises(Missing) as caught:
         await console.plan("queue.start_daemon", user=role)
     assert caught.value.hint == f'GRANT "pgq_admin" TO "{role}" lets it'
+
+
+async def test_is_started_and_stopped_on_another_machine(
+    hand: Hand,
+    sshd: Sshd,  # noqa: F811
+    given: dict[str, Any],
+    state: Path,
+) -> None:
+    target = Target("far", dsn=hand.database.dsn, ssh=sshd.host)
+    session = Session(target, SshHost(sshd.host, config=sshd.ssh_config))
+    console = Console(await session.open())
+    try:
+        result = await console.done("queue.start_daemon", **given)
+        assert result["config"].startswith(str(sshd.state))
+        pid = pid_in(sshd.state)
+        assert pid is not None
+        assert alive(pid)
+        await console.done("queue.reload_daemon", ticker_period=1)
+        assert "ticker_period = 1\n" in content(result["config"])
+        await console.done("queue.stop_daemon")
+        assert not alive(pid)
+    finally:
+        await session.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else without a rule")
