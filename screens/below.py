@@ -15,7 +15,7 @@ from backend.core.declare import View
 from backend.core.registry import find_view
 from backend.core.snapshot import Snapshot
 from screens.desk import Desk
-from screens.room import RoomPane, show_or_hide
+from screens.room import RoomPane
 from screens.widgets.table import ViewTable
 
 # A held arrow key passes ten rows a second; only where it rests is anything asked.
@@ -137,7 +137,10 @@ class DetailPane(RoomPane):
 
     def row_moved(self, row: Any) -> None:
         """Show the row's detail."""
-        show_or_hide(self.detail, self.height >= HIGH and self.has_detail(row))
+        wanted = self.height >= HIGH and self.has_detail(row)
+        if self.detail.display is not wanted:
+            self.detail.display = wanted
+            self.post_message(self.Arranged())
         if self.detail.display and self._watching:
             params = {name: getattr(row, name) for name in self._wanted}
             self.detail.watch_row(None if None in params.values() else params)
