@@ -138,6 +138,8 @@ def state_home(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterato
         "XDG_CONFIG_HOME": home / ".config",
         "XDG_STATE_HOME": home / ".local" / "state",
         "XDG_RUNTIME_DIR": home / "run",
+        # The machine's own servers of postgresql-common are no part of a test.
+        "PG_CLUSTER_CONF_ROOT": home / "etc",
     }
     for variable, folder in folders.items():
         # Servers that root starts run as somebody else, who has to get through.

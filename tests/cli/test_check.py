@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from backend.core.registry import find_view
 from tests.cli.conftest import AWKWARD, Ended, Pgtui, Terminal
 from tests.servers import Server
 
@@ -52,10 +53,13 @@ def test_views_whose_needs_are_missing_are_left_out_unless_named(pgtui: Pgtui) -
     assert named.code == 3 and named.object["status"] == "UNKNOWN"
 
 
-def test_a_target_that_does_not_answer_is_critical(pgtui: Pgtui) -> None:
+def test_a_target_that_does_not_answer_is_critical_and_its_host_is_asked_all_the_same(pgtui: Pgtui) -> None:
     ended = pgtui("check", "-t", "c", "-o", "json")
-    assert ended.code == 2 and ended.object["status"] == "CRITICAL"
-    assert "c cannot be reached" in ended.object["message"]
+    found = {o["check"]: o for o in ended.objects}
+    connection = found.pop("connection")
+    assert ended.code == 2 and connection["status"] == "CRITICAL"
+    assert "c cannot be reached" in connection["message"]
+    assert "cluster.clusters" in found and not any(find_view(name).needs.sql for name in found)
     assert pgtui("check", "activity.locks", "-t", "c", "-o", "json").object["check"] == "activity.locks"
 
 
@@ -76,7 +80,7 @@ def test_nagios_gets_one_line_in_all(pgtui: Pgtui, strict: Path) -> None:
     ended = pgtui("check", "--all", "-o", "nagios")
     assert ended.code == 2 and ended.out.count("\n") == 1
     text, bar, values = ended.out.rstrip("\n").partition(" | ")
-    assert text.startswith("CRITICAL: c connection: c cannot be reached")
+    assert text.startswith("CRITICAL: ") and "c connection: c cannot be reached" in text
     assert "|" not in text and bar
     for each in re.findall(r"'[^']*'=\S+", values):
         assert re.fullmatch(r"'[^'=|]+'=-?[\d.e+-]+(s|B|%)?(;[\d.e+-]*){0,2}", each), each

@@ -25,6 +25,16 @@ _OF_THE_CATALOG = """
     substr sum to_char to_jsonb to_regclass to_regnamespace trunc txid_current_snapshot
     txid_snapshot_xmax txid_snapshot_xmin unnest upper
 """
+# The catalog calls these volatile, as it does every function that writes: they tell of files, processes and
+# other sessions, which change in the middle of a statement. Each was looked at a second time.
+VOLATILE = frozenset(
+    """
+    clock_timestamp pg_blocking_pids pg_control_checkpoint pg_control_init pg_control_recovery
+    pg_control_system pg_current_logfile pg_database_size pg_is_in_recovery pg_ls_logdir pg_ls_tmpdir
+    pg_ls_waldir pg_read_binary_file pg_relation_size pg_sequence_last_value pg_stat_file pg_table_size
+    pg_tablespace_size pg_total_relation_size set_config
+    """.split()
+)
 # It selects the events of a batch that is open.
 _OF_PGQ = {"pgq.get_batch_events"}
 FUNCTIONS = frozenset({f"pg_catalog.{name}" for name in _OF_THE_CATALOG.split()} | _OF_PGQ)
