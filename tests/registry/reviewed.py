@@ -27,14 +27,13 @@ _OF_THE_CATALOG = """
 """
 # The catalog calls these volatile, as it does every function that writes: they tell of files, processes and
 # other sessions, which change in the middle of a statement. Each was looked at a second time.
-VOLATILE = frozenset(
-    """
+_VOLATILE = """
     clock_timestamp pg_blocking_pids pg_control_checkpoint pg_control_init pg_control_recovery
     pg_control_system pg_current_logfile pg_database_size pg_is_in_recovery pg_ls_logdir pg_ls_tmpdir
     pg_ls_waldir pg_read_binary_file pg_relation_size pg_sequence_last_value pg_stat_file pg_table_size
     pg_tablespace_size pg_total_relation_size set_config
-    """.split()
-)
+"""
+VOLATILE = frozenset(_VOLATILE.split())
 # It selects the events of a batch that is open.
 _OF_PGQ = {"pgq.get_batch_events"}
 FUNCTIONS = frozenset({f"pg_catalog.{name}" for name in _OF_THE_CATALOG.split()} | _OF_PGQ)
