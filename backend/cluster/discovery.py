@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -20,7 +20,7 @@ from backend.cluster.manager import manager_of
 from backend.cluster.owning import own_folder
 from backend.cluster.pidfile import Clock, State
 from backend.cluster.scan import ROOTS, Folder, Scan, look, pairs
-from backend.core.errors import Missing, Refused, nearest
+from backend.core.errors import Missing, PgtuiError, Refused, nearest
 from backend.core.session import Session
 
 Kind = Literal["debian", "rpm", "plain"]
@@ -110,14 +110,17 @@ class Found:
         if word is None:
             if own := self.own:
                 return own
-            raise Refused(
-                "which of the host's servers is this target's own cannot be told", hint=self._names()
-            )
+            raise self._unknown("which of the host's servers is this target's own cannot be told", "")
         for cluster in self.clusters:
             if word.rstrip("/") in (cluster.name, cluster.name.replace("/", "-", 1), cluster.data):
                 return cluster
-        hint = nearest(word, [c.name for c in self.clusters]) or self._names()
-        raise Refused(f"the host has no cluster {word}", hint=hint)
+        raise self._unknown(f"the host has no cluster {word}", nearest(word, [c.name for c in self.clusters]))
+
+    def _unknown(self, what: str, near: str | None) -> PgtuiError:
+        """Where servers are hidden from us, what would show them helps more than the names of the others."""
+        if self.notes:
+            return Missing(what, hint=self.notes[0])
+        return Refused(what, hint=near or self._names())
 
     def _names(self) -> str:
         names = ", ".join(c.name for c in self.clusters)
@@ -339,7 +342,14 @@ def _notes(scan: Scan, s: Session, clusters: Sequence[Cluster]) -> tuple[str, ..
             for owner in hidden
             if not refused
         ),
+        *_contained(scan, clusters),
     )
+
+
+def _contained(scan: Scan, clusters: Sequence[Cluster]) -> Iterator[str]:
+    number = scan.values.get("contained", "0")
+    if number != "0" and not any(c.own for c in clusters):
+        yield f"what runs in containers ({number} here) has no files on the host that pgtui could look at"
 
 
 def _told(refused: Missing) -> str:

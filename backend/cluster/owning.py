@@ -58,7 +58,8 @@ async def own_folder(s: Session, clusters: Sequence[Cluster], given: Sequence[st
             [c for c in clusters if named in given and c.data.endswith(named.rpartition("/")[2])]
         )
     if answer := await asked(s, Self, SELF):
-        return _only([c for c in clusters if is_it(c, answer[0])])
+        possible = [c for c in clusters if is_it(c, answer[0])]
+        return _only(possible) or _only([c for c in possible if is_surely_it(c, answer[0])])
     return _only([c for c in clusters if listens_there(c, s.target)])
 
 
@@ -76,6 +77,17 @@ def is_it(cluster: Cluster, told: Self) -> bool:
         -2 <= between <= BETWEEN
         and cluster.port in (None, told.port)
         and (not known or cluster.system_identifier == told.system_identifier)
+    )
+
+
+def is_surely_it(cluster: Cluster, told: Self) -> bool:
+    """Whether all that a server says of itself is known of it too, and the same.
+
+    It tells the server from those that show little of themselves, such as one in a container.
+    """
+    return told.system_identifier is not None and (
+        (cluster.data, cluster.port, cluster.system_identifier)
+        == (told.data, told.port, told.system_identifier)
     )
 
 

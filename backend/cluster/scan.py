@@ -101,7 +101,7 @@ def read(out: bytes) -> Scan:
     return scan
 
 
-_TOP = {"user", "now", "systemd", "kubernetes", "ticks", "boot", "units", "files"}
+_TOP = {"user", "now", "systemd", "kubernetes", "ticks", "boot", "units", "files", "contained"}
 
 
 @dataclass(slots=True)

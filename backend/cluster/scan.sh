@@ -110,11 +110,16 @@ for each in "${confroot:=${PG_CLUSTER_CONF_ROOT:-/etc/postgresql}}"/*/*/postgres
     [ -z "$data" ] || folder "$data" "$each" "${version##*/}" ''
 done
 put debian ''
+# What a container runs has paths of its own; a server that systemd shields does not.
+around=$(readlink /proc/self/ns/pid 2>/dev/null)
+contained=0
 for process in /proc/[0-9]*; do
     { read -r comm <"$process/comm"; } 2>/dev/null || continue
     case $comm in postgres | postmaster) ;; *) continue ;; esac
     title=; { read -r title <"$process/cmdline"; } 2>/dev/null
     case $title in '' | 'postgres: '*) continue ;; esac
+    inside=$(readlink "$process/ns/pid" 2>/dev/null)
+    [ "${inside:-$around}" = "$around" ] || { contained=$((contained + 1)); continue; }
     put process "${process##*/}"
     { read -r stat <"$process/stat"; } 2>/dev/null || continue
     put stat "$stat"
@@ -134,6 +139,7 @@ END
     exe=$(readlink "$process/exe" 2>/dev/null)
     folder "$at" '' '' "${exe%/*}"
 done
+put contained "$contained"
 # Only patterns become paths here, a blank parts nothing.
 matching() {
     IFS=

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backend.cluster.discovery import Cluster, Found, discover, understand
@@ -264,6 +266,37 @@ async def test_a_server_that_is_down_behind_closed_doors_is_unknown(
     # Its folder lets nobody in, so that not even its name is found by a pattern.
     scan = await look(LocalHost(), target, (str(down.data.parent.parent / "*"),))
     assert str(down.data) not in [c.data for c in understand(scan).clusters]
+
+
+@as_root
+async def test_what_a_container_runs_is_no_server_of_the_host(
+    own_cluster: OwnClusters, server: Server, find: Callable[..., object]
+) -> None:
+    inside = own_cluster()
+    inside.stop()
+    account = inside.cluster.account
+    words = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    program = [inside.cluster.installation.bindir / "postgres", "-D", inside.data]
+    contained = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", *words, *program], stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: (inside.data / "postmaster.pid").exists() and answers(inside))
+        found = await find(server.dsn())  # type: ignore[misc]
+        assert found.own.data == str(server.data)
+        assert not any(c.data == str(inside.data) and c.running for c in found.clusters)
+        found = await find(inside.dsn())  # type: ignore[misc]
+        assert found.own is None
+        assert found.notes[-1].startswith("what runs in containers (")
+    finally:
+        contained.kill()
+        contained.wait()
+
+
+def answers(server: Server) -> bool:
+    with contextlib.suppress(psycopg.OperationalError):
+        return bool(server.psql("SELECT 1"))
+    return False
 
 
 async def test_an_answer_that_breaks_off_is_no_answer() -> None:
