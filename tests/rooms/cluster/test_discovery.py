@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -268,35 +268,39 @@ async def test_a_server_that_is_down_behind_closed_doors_is_unknown(
     assert str(down.data) not in [c.data for c in understand(scan).clusters]
 
 
-@as_root
-async def test_what_a_container_runs_is_no_server_of_the_host(
-    own_cluster: OwnClusters, server: Server, find: Callable[..., object]
-) -> None:
-    inside = own_cluster()
-    inside.stop()
-    account = inside.cluster.account
+@pytest.fixture
+def contained(own_cluster: OwnClusters) -> Iterator[Server]:
+    """A server among processes of its own, as in a container."""
+    server = own_cluster()
+    server.stop()
+    account = server.cluster.account
     words = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
-    program = [inside.cluster.installation.bindir / "postgres", "-D", inside.data]
-    contained = subprocess.Popen(
+    program = [str(server.cluster.installation.bindir / "postgres"), "-D", str(server.data)]
+    running = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--kill-child", *words, *program], stderr=subprocess.DEVNULL
     )
-    try:
-        until(lambda: (inside.data / "postmaster.pid").exists() and answers(inside))
-        found = await find(server.dsn())  # type: ignore[misc]
-        assert found.own.data == str(server.data)
-        assert not any(c.data == str(inside.data) and c.running for c in found.clusters)
-        found = await find(inside.dsn())  # type: ignore[misc]
-        assert found.own is None
-        assert found.notes[-1].startswith("what runs in containers (")
-    finally:
-        contained.kill()
-        contained.wait()
+    until(lambda: answers(server))
+    yield server
+    running.kill()
+    running.wait()
 
 
 def answers(server: Server) -> bool:
     with contextlib.suppress(psycopg.OperationalError):
         return bool(server.psql("SELECT 1"))
     return False
+
+
+@as_root
+async def test_what_a_container_runs_is_no_server_of_the_host(
+    contained: Server, server: Server, find: Callable[..., object]
+) -> None:
+    found = await find(server.dsn())  # type: ignore[misc]
+    assert found.own.data == str(server.data)
+    assert not any(c.data == str(contained.data) and c.running for c in found.clusters)
+    found = await find(contained.dsn())  # type: ignore[misc]
+    assert found.own is None
+    assert found.notes[-1].startswith("what runs in containers (")
 
 
 async def test_an_answer_that_breaks_off_is_no_answer() -> None:
