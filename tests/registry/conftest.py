@@ -71,8 +71,11 @@ class Sessions:
 
 
 @pytest.fixture
-async def look(stage: Stage) -> AsyncIterator[Sessions]:
+async def look(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sessions]:
     """Opens looking sessions, closed at the end of the test."""
+    for samples in stage.samples.values():
+        for name, value in samples.environment.items():
+            monkeypatch.setenv(name, value)
     sessions = Sessions(stage, [])
     yield sessions
     for session in sessions.made:

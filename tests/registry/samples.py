@@ -28,7 +28,7 @@ class Samples:
     actions for which this machine lacks a package; `nothing` the views that have nothing to show on this
     machine. For the plans that are kept, `varying` says what in them is another one each time and how it is
     written instead, and `edition` is the version of the extension that decides what they are, such as
-    `pg_partman-4`.
+    `pg_partman-4`. `environment` is what views and planners of all rooms find set.
     """
 
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -39,6 +39,7 @@ class Samples:
     nothing: frozenset[str] = frozenset()
     varying: Mapping[str, str] = field(default_factory=dict)
     edition: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def skip_without(self, needs: Needs) -> None:
         """Skip a test whose subject needs an extension that this server cannot have."""

@@ -12,14 +12,14 @@ SETTINGS = {"log_statement": "all", "log_line_prefix": PREFIX, "log_parameter_ma
 _STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (.*)", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*", re.DOTALL)
 _CALL = re.compile(r"([a-z_][a-z0-9_.]*)\s*\(", re.IGNORECASE)
-# Words before a parenthesis that call nothing, and names given to a list of columns: AS x(a, b).
+# Words before a parenthesis that call nothing, and names given to a list of columns: AS x(a, b), WITH x(a).
 _SYNTAX = {
     "all", "and", "any", "array", "as", "by", "case", "coalesce", "distinct", "else", "except", "exists",
     "filter", "from", "greatest", "group", "having", "in", "interval", "is", "join", "lateral", "least",
     "limit", "materialized", "not", "nullif", "on", "or", "order", "over", "row", "rows", "select", "some",
     "then", "union", "using", "values", "when", "where", "with",
 }  # fmt: skip
-_NAMED_LIST = re.compile(r"\bAS\s+\w+\s*\(", re.IGNORECASE)
+_NAMED_LIST = re.compile(r"\b(?:AS|WITH|RECURSIVE)\s+\w+\s*\(", re.IGNORECASE)
 _WRITES = re.compile(
     r"\b(insert|update|delete|merge|create|alter|drop|truncate|copy|vacuum|analyze|call|do|lock|grant|revoke"
     r"|checkpoint|notify|listen|comment|reindex|cluster|refresh|prepare|into|share)\b",

@@ -43,7 +43,10 @@ def test_lets_questions_through(statement: str) -> None:
 
 
 def test_finds_the_functions_that_are_called() -> None:
-    asked = said("SELECT pg_switch_wal(), f ((1)), count(*) FROM x AS y(a, b) WHERE i IN (1) AND 'g(1)' = ''")
+    asked = said(
+        "WITH RECURSIVE z(a) AS (SELECT 1) SELECT pg_switch_wal(), f ((1)), count(*)"
+        " FROM x AS y(a, b) WHERE i IN (1) AND 'g(1)' = ''"
+    )
     assert asked.functions == {"pg_switch_wal", "f", "count"}
     assert not asked.functions <= FUNCTIONS
 
