@@ -20,6 +20,7 @@ from tests.registry.reviewed import FUNCTIONS
 from tui.telling import told_report
 
 VIEWS = [pytest.param(v, id=v.name) for v in views()]
+VIEWS_OVER_SQL = [pytest.param(v, id=v.name) for v in views() if v.needs.sql]
 ACTIONS = [pytest.param(a, id=a.name) for a in actions()]
 
 
@@ -59,13 +60,16 @@ def suits(value: Any, hint: Any) -> bool:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_a_view_answers_on_a_populated_database(view: View[Any], stage: Stage, look: Sessions) -> None:
+async def test_a_view_answers_on_a_populated_database_by_looking_alone(
+    view: View[Any], stage: Stage, look: Sessions
+) -> None:
     samples = stage.samples[view.room]
     samples.skip_without(view.needs)
-    session = await look(view.room)
+    session, start = await look(view.room), stage.position
     assert not view.needs.missing(session.facts)
     rows = await answer(view, session, given(stage, view))
     assert bool(rows) is (view.name not in samples.nothing), "the samples show nothing in it"
+    demand_looking(stage, start, over_sql=view.needs.sql)
 
 
 @pytest.mark.parametrize("role", ["monitor", "plain"])
@@ -83,19 +87,11 @@ async def test_a_view_answers_a_role_with_few_rights_or_says_what_it_lacks(
         assert e.hint
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", VIEWS_OVER_SQL)
 async def test_a_view_answers_on_an_empty_database(view: View[Any], stage: Stage, look: Sessions) -> None:
     session = await look("empty")
     if not view.needs.missing(session.facts):
         await answer(view, session, given(stage, view))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-async def test_a_view_only_looks(view: View[Any], stage: Stage, look: Sessions) -> None:
-    stage.samples[view.room].skip_without(view.needs)
-    session, start = await look(view.room), stage.position
-    await view.fn(session, **given(stage, view))
-    demand_looking(stage, start, over_sql=view.needs.sql)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
