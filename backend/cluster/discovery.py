@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -16,6 +16,7 @@ from typing import Literal
 
 from backend.cluster import pidfile, units
 from backend.cluster.conffile import settings
+from backend.cluster.hiding import contained, hidden, is_hidden
 from backend.cluster.manager import manager_of
 from backend.cluster.owning import own_folder
 from backend.cluster.pidfile import Clock, State
@@ -92,13 +93,19 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The servers of a host, what was hidden from us, and whether systemd runs there."""
+    """The servers of a host, sentences on what was not seen of it, and whether systemd runs there."""
 
     clusters: tuple[Cluster, ...]
-    notes: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    contained: tuple[str, ...] = ()
     systemd: bool = False
     user: str = ""
     processes_known: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a look at the host did not show, and what would."""
+        return self.hidden + self.contained
 
     @property
     def own(self) -> Cluster | None:
@@ -118,8 +125,8 @@ class Found:
 
     def _unknown(self, what: str, near: str | None) -> PgtuiError:
         """Where servers are hidden from us, what would show them helps more than the names of the others."""
-        if self.notes:
-            return Missing(what, hint=self.notes[0])
+        if self.hidden:
+            return Missing(what, hint=self.hidden[0])
         return Refused(what, hint=near or self._names())
 
     def _names(self) -> str:
@@ -133,7 +140,10 @@ async def discover(s: Session, roots: Sequence[str] = ROOTS) -> Found:
     found = understand(scan)
     data = await own_folder(s, found.clusters, [f.values.get("given", "") for f in scan.folders])
     clusters = [replace(c, own=True) if c.data == data else c for c in found.clusters]
-    return replace(found, clusters=tuple(clusters), notes=_notes(scan, s, clusters))
+    unseen = contained(scan) if data is None else ()
+    return replace(
+        found, clusters=tuple(clusters), hidden=hidden(scan, s.host.where, clusters), contained=unseen
+    )
 
 
 def understand(scan: Scan) -> Found:
@@ -143,7 +153,12 @@ def understand(scan: Scan) -> Found:
     clusters = [_cluster(f, scan, clock) for f in folders]
     named = _named(clusters)
     order = sorted(named, key=lambda c: (-(c.major or 0), c.name))
-    return Found(tuple(order), (), "systemd" in scan.values, scan.values.get("user", ""), clock.known)
+    return Found(
+        tuple(order),
+        systemd="systemd" in scan.values,
+        user=scan.values.get("user", ""),
+        processes_known=clock.known,
+    )
 
 
 def _lives(folder: Folder, scan: Scan, clock: Clock) -> bool:
@@ -154,6 +169,7 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
     how = pidfile.standing(folder, scan.processes, clock)
     values = folder.values
     main = values.get("main") or None
+    unseen = is_hidden(folder, how)
     configured = settings(folder.files, main or "", f"{folder.path}/postgresql.auto.conf")
     started = _options(how.process.args) if how.process else {}
     told = configured | started
@@ -176,7 +192,7 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
         role=_role(folder, how.state, control),
         port=_port(how.file if how.process else None, told, bool(folder.files)),
         sockets=_sockets(how.file if how.process else None, told),
-        owner=values.get("owner") or None,
+        owner=values.get("owner") or (how.process and how.process.values.get("owner")) or None,
         uid=_whole(values.get("uid")),
         mode=values.get("mode"),
         config_file=main,
@@ -194,8 +210,8 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
         wal=values.get("wal") or None,
         tablespaces=tuple(t for t in folder.tablespaces if t),
         pid_file=f"{folder.path}/postmaster.pid" if how.file else None,
-        unread=_unread(folder),
-        gone="absent" in values,
+        unread=(*([folder.path] if unseen else []), *folder.unreadable),
+        gone="absent" in values and not unseen,
     )
 
 
@@ -319,38 +335,3 @@ def _is_file(path: str) -> bool:
 def _checksums(control: Mapping[str, str]) -> bool | None:
     found = control.get("Data page checksum version")
     return None if found is None else found != "0"
-
-
-def _unread(folder: Folder) -> tuple[str, ...]:
-    hidden = [] if folder.readable or "absent" in folder.values else [folder.path]
-    return (*hidden, *folder.unreadable)
-
-
-def _notes(scan: Scan, s: Session, clusters: Sequence[Cluster]) -> tuple[str, ...]:
-    """What was hidden from us, and what would show it."""
-    refused = [_told(scan.refused)] if scan.refused else []
-    hidden = sorted(
-        {c.owner for c in clusters if c.unread and c.owner and c.owner != scan.values.get("user")}
-    )
-    rule = "{0} ALL=({1}) NOPASSWD: ALL"
-    return (
-        *refused,
-        *(
-            f"{scan.values.get('user')} may not read what belongs to {owner} on {s.host.where};"
-            f' run_as = "{owner}" in the inventory and this sudoers line show it:'
-            f" {rule.format(scan.values.get('user'), owner)}"
-            for owner in hidden
-            if not refused
-        ),
-        *_contained(scan, clusters),
-    )
-
-
-def _contained(scan: Scan, clusters: Sequence[Cluster]) -> Iterator[str]:
-    number = scan.values.get("contained", "0")
-    if number != "0" and not any(c.own for c in clusters):
-        yield f"what runs in containers ({number} here) has no files on the host that pgtui could look at"
-
-
-def _told(refused: Missing) -> str:
-    return f"{refused.message}; {refused.hint}" if refused.hint else refused.message

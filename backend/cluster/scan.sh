@@ -125,6 +125,7 @@ for process in /proc/[0-9]*; do
     put stat "$stat"
     at=$(readlink "$process/cwd" 2>/dev/null)
     put cwd "$at"
+    [ -n "$at" ] || put owner "$(ls -ld -- "$process" 2>/dev/null | { read -r _ _ by _; echo "$by"; })"
     put exe "$(readlink "$process/exe" 2>/dev/null)"
     put stderr "$(readlink "$process/fd/2" 2>/dev/null)"
     printf 'args\0'; tr '\0' '\1' <"$process/cmdline" 2>/dev/null; printf '\0'
