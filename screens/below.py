@@ -94,7 +94,6 @@ class DetailPane(RoomPane):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.height = 0
         detail = find_view(self.DETAIL)
         self.detail = Below(detail, self.desk, self.detail_shown, self.detail_moved)
         self.detail.display = False
@@ -116,9 +115,13 @@ class DetailPane(RoomPane):
         yield from self.between()
         yield self.detail
 
+    @property
+    def height(self) -> int:
+        """The lines there are for tables and all between; Textual may lay a pane out without a Resize."""
+        return self.size.height
+
     def on_resize(self, event: events.Resize) -> None:
         """Give up what there is no room for."""
-        self.height = event.size.height
         self.row_moved(self.table.cursor_row)
 
     def leave(self) -> None:
