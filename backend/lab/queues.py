@@ -127,9 +127,9 @@ async def _mailer(door: Door) -> None:
 
 
 async def _newsletter(door: Door) -> None:
-    """Died two hours ago with a batch open."""
+    """Died two hours ago over the events of a batch, which is still open."""
     async with await _enter(door, "newsletter", "dba") as connection:
-        while await _value(connection, "SELECT pgq.next_batch('mails', 'newsletter')") is None:
+        while not await _has_events(connection):
             await connection.execute("SELECT pg_sleep(1)")
         await connection.execute(
             "UPDATE pgq.subscription SET sub_active = now() - interval '2 hours'"
@@ -137,6 +137,17 @@ async def _newsletter(door: Door) -> None:
             "   AND sub_active > now() - interval '1 hour'"
         )
     await asyncio.Event().wait()
+
+
+async def _has_events(connection: Connection) -> bool:
+    """Whether the newsletter's batch has events; an empty one is finished, and there may be none yet."""
+    batch = await _value(connection, "SELECT pgq.next_batch('mails', 'newsletter')")
+    if batch is None:
+        return False
+    events = await _value(connection, "SELECT count(*) FROM pgq.get_batch_events(%s)", batch)
+    if not events:
+        await _finish(connection, batch)
+    return bool(events)
 
 
 WORKERS: tuple[Worker, ...] = (

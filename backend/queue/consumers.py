@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
+from backend.core.clean import clean
 from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import Refused
 from backend.core.facts import Query
@@ -14,7 +15,7 @@ from backend.core.session import Session
 from backend.core.show import duration
 from backend.core.values import minutes
 from backend.queue import peek
-from backend.queue.ground import ask, cascaded, find_queue, main_of, sees_retries
+from backend.queue.ground import ask, cascaded, find_consumer, find_queue, main_of, sees_retries
 from backend.queue.queues import behind
 
 Kind = Literal["plain", "group", "member", "watermark", "worker", "copy"]
@@ -222,13 +223,15 @@ async def consumer_rows(
     s: Session, queue: str | None, consumer: str | None, exact: bool
 ) -> list[ConsumerRow]:
     """All consumers, or those of one queue or one name; members come after their group."""
-    if queue is not None:
+    if queue is not None and consumer is not None:
+        await find_consumer(s, queue, consumer)
+    elif queue is not None:
         await find_queue(s, queue)
     everybody = await ask(s, _Consumer, _CONSUMERS)
     workers, retries = await _workers(s), await _retries(s)
     wanted = [c for c in everybody if queue in (None, c.queue) and consumer in (None, c.consumer)]
     if consumer is not None and not wanted:
-        raise Refused(f"there is no consumer {consumer}", hint="queue.consumers lists them")
+        raise Refused(f"there is no consumer {clean(consumer)}", hint="queue.consumers lists them")
     counted = await peek.count_pending(s, {(c.queue, c.consumer) for c in wanted}) if exact else {}
     groups = _groups(everybody)
     return [_row(c, groups, workers, retries, counted.get((c.queue, c.consumer))) for c in wanted]

@@ -77,6 +77,7 @@ async def test_pgqd_ticks_and_its_room_moves(running: Lab, console: Console) -> 
 async def test_its_consumers_are_as_they_are_meant(console: Console) -> None:
     dead = await awaited(console, "queue.consumers", consumer="newsletter", state="stuck")
     assert dead.batch is not None
+    assert await console.rows("queue.events", queue="mails", consumer="newsletter")
     slow = await awaited(console, "queue.consumers", consumer="search_index")
     assert slow.state in ("caught up", "working", "lagging")
     retry = await awaited(console, "queue.retries", consumer="mailer", type="bounce")
