@@ -18,7 +18,7 @@ from backend.core.host import script
 from backend.core.params import Ask
 from backend.core.plan import Command, Plan, Step
 from backend.core.session import Session
-from backend.core.values import Size
+from backend.core.show import size
 
 # What postgresql-common takes; a dash would part VERSION-NAME in the wrong place in its units.
 NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.]*")
@@ -237,8 +237,8 @@ async def drop(s: Session, cluster: ClusterName = None) -> Plan:
             hint=f"cluster.stop --cluster {chosen.name} stops it, when nobody needs it any more",
         )
     by = await means(s, found, chosen)
-    size = await _size(s, chosen)
-    return Plan(chosen.name, (_removal(chosen, by.root),), notes=(size, *_what_goes(chosen)))
+    amount = await _size(s, chosen)
+    return Plan(chosen.name, (_removal(chosen, by.root),), notes=(amount, *_what_goes(chosen)))
 
 
 def _removal(cluster: Cluster, root: bool) -> Command:
@@ -263,5 +263,5 @@ async def _size(s: Session, cluster: Cluster) -> str:
     folders = (cluster.data, *([cluster.wal] if cluster.wal else []), *cluster.tablespaces)
     call = script('du -skc -- "$@" 2>/dev/null | tail -n 1', *folders)
     said = (await s.host.run(call, run_as=cluster.owner, timeout=30)).text.split()
-    size = Size(int(said[0]) * 1024) if said and said[0].isdigit() else None
-    return f"{size} of data in {cluster.data}" if size is not None else f"the data in {cluster.data}"
+    amount = f"{size(int(said[0]) * 1024)} of data" if said and said[0].isdigit() else "the data"
+    return f"{amount} in {cluster.data}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from backend.cluster.settings import shown
 from backend.core.errors import Refused, Usage, nearest
 from backend.core.facts import Query
 from backend.core.params import parse_bool
@@ -83,14 +84,8 @@ class Setting:
 
     @property
     def shown(self) -> str:
-        """The value with its unit: `16MB` and not 2048 blocks of 8kB."""
-        factor, unit = _split_unit(self.unit)
-        if factor == 1 or not self.value.isdecimal():
-            return f"{self.value}{unit}"
-        number, units = int(self.value) * factor, list(_MEMORY)
-        while number % 1024 == 0 and unit != units[-1]:
-            number, unit = number // 1024, units[units.index(unit) + 1]
-        return f"{number}{unit}"
+        """The value as SHOW writes it: `16MB` and not 2048 blocks of 8kB."""
+        return shown(self.value, self.unit)
 
 
 def find(settings: Sequence[Setting], name: str) -> Setting:

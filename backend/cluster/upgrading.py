@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from backend.cluster.creating import LEAST_FREE
 from backend.cluster.discovery import Cluster, discover
 from backend.cluster.life import ON, ClusterName, victims
-from backend.cluster.means import Means, agreed, programs, ready
+from backend.cluster.means import LIVES, Means, agreed, programs, ready
 from backend.cluster.offline import check_step
 from backend.cluster.place import HOST, asked
 from backend.cluster.renaming import common, misled
@@ -18,9 +19,9 @@ from backend.core.errors import Missing, Refused, Usage
 from backend.core.facts import Query
 from backend.core.host import script
 from backend.core.params import Ask
-from backend.core.plan import Command, Plan
+from backend.core.plan import Command, Plan, Step
 from backend.core.session import Session
-from backend.core.values import Size
+from backend.core.show import size
 
 Method = Literal["upgrade", "clone", "link", "dump"]
 SECONDS = 60
@@ -46,6 +47,20 @@ data=$1; shift
 du -skc -- "$data" "$@" 2>/dev/null | awk 'END { print $1 }'
 df -Pk "$data" | awk 'NR == 2 { print $4 }'
 """
+
+_HANDLED = 'grep -qs -e "^[^#]*--no-data-checksums" "$(command -v pg_upgradecluster)" "$@"'
+_CREATING = "/etc/postgresql-common/createcluster.conf"
+
+# pg_upgradecluster stops the old server, and when it fails leaves it so. Once it has succeeded it notes so in the
+# old one's start.conf, which then is not to be started any more.
+_BACK = (
+    LIVES
+    + """\
+data=$1 mode=$2; shift 2
+grep -qs 'upgraded to a newer major version' "$mode" && exit
+lives "$data" >/dev/null || exec "$@"
+"""
+)
 
 _STATE = Query("""
 SELECT (SELECT pg_catalog.count(*)
@@ -101,17 +116,30 @@ async def upgrade(
     if not await agreed(s, chosen):
         raise misled(chosen)
     await _demand_ready(s, by, to, method)
+    await _demand_checksums(s, chosen, to, method)
     options = ("-j", str(jobs)) if jobs > 1 else ()
     call = ("pg_upgradecluster", "-v", str(to), "-m", method, *options, major, name)
     work = Command(call, run_as=by.as_root, long=True)
-    proof = (ready(f"/var/lib/postgresql/{to}/{name}", chosen.owner, SECONDS),) if chosen.running else ()
+    check = check_step(programs(by))
+    steps: tuple[Step, ...] = (check, work)
+    if chosen.running:
+        proof = ready(f"/var/lib/postgresql/{to}/{name}", chosen.owner, SECONDS)
+        steps = (replace(check, undo=_back(by)), work, proof)
     return Plan(
         chosen.name,
-        (check_step(programs(by)), work, *proof),
+        steps,
         danger=Danger.DESTROY if method == "link" else Danger.DISRUPT,
         notes=await _remarks(s, chosen, to, method),
         result=lambda _: {"cluster": f"{to}/{name}", "old": chosen.name},
     )
+
+
+def _back(by: Means) -> Command:
+    """The step that starts the old server again when the upgrade has failed."""
+    start = by.start(SECONDS)
+    mode = PurePosixPath(by.cluster.config_file or "").with_name("start.conf")
+    call = script(_BACK, by.cluster.data, str(mode), *start.argv)
+    return replace(start, argv=call, run_as=by.as_root, note="unless the upgrade is done")
 
 
 async def _demand_programs(s: Session, to: int, method: Method) -> None:
@@ -147,6 +175,17 @@ async def _demand_ready(s: Session, by: Means, to: int, method: Method) -> None:
         )
 
 
+async def _demand_checksums(s: Session, cluster: Cluster, to: int, method: Method) -> None:
+    """Refuse what pg_upgrade refuses only once the server is down: from 18 on initdb makes checksums."""
+    if cluster.checksums is not False or to < 18 or method == "dump":
+        return
+    if (await s.host.run(script(_HANDLED, _CREATING))).code:
+        raise Refused(
+            f"{cluster.name} has no checksums of data pages, and a new server of {to} would have them",
+            hint=f"pg_checksums --enable -D {cluster.data}, while it is down, makes them; or --method dump",
+        )
+
+
 async def _extensions(s: Session) -> list[str]:
     """The extensions of all databases of the target's own server."""
     names: set[str] = set()
@@ -171,7 +210,7 @@ async def _demand_space(s: Session, cluster: Cluster) -> None:
     used, free = (int(word) * 1024 for word in words)
     if free < used + LEAST_FREE:
         raise Refused(
-            f"{cluster.name} has {Size(used)}, and its disk has {Size(free)} free, too little for a copy",
+            f"{cluster.name} has {size(used)}, and its disk has {size(free)} free, too little for a copy",
             hint="--method link needs no copy, and no way back",
         )
 
@@ -183,8 +222,8 @@ async def _remarks(s: Session, cluster: Cluster, to: int, method: Method) -> tup
     notes.append(f"the old cluster stays as {cluster.name}, stopped, on another port")
     if method == "link":
         notes.append(f"once {to} has started, {cluster.name} can never be started again")
-    if method != "dump":
+    if method != "dump" and to < 18:
         notes.append("ANALYZE all databases afterwards: their statistics are not taken along")
-    if cluster.checksums is False:
+    if cluster.checksums is False and to < 18:
         notes.append("data pages have no checksums, and will have none")
     return tuple(notes)

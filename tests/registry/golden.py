@@ -29,6 +29,7 @@ _VARYING = [
         (r"(?<=^subject: )\d+$", "PID"),
         (r"'\d+ \d+ \d+'", "'CLASS OBJECT COLUMN'"),
         (r"\b\d+(\.\d+)?[KMG]\b", "SIZE"),
+        (r"\b\d+ sessions, \d+ of them active", "N sessions, N of them active"),
         (r"(?<=^plan: )[0-9a-f]{16}$", "HASH"),
     )
 ]

@@ -15,8 +15,13 @@ from backend.lab.servers import find_installations
 from tests.registry.samples import Samples
 from tests.servers import Database, until
 
-# It fits no connection while ssl is off: an error to look at that keeps nothing from being loaded.
-UNFIT = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+# The last rule fits no connection while ssl is off: an error to look at that keeps nothing from being loaded.
+RULES = """\
+local all all trust
+local replication all trust
+hostssl all all 127.0.0.1/32 scram-sha-256
+"""
+UNFIT = RULES.count("\n")
 
 OF_COMMON = frozenset({"cluster.create", "cluster.rename", "cluster.start_mode"})
 
@@ -25,13 +30,15 @@ OF_COMMON = frozenset({"cluster.create", "cluster.rename", "cluster.start_mode"}
 def populate(database: Database) -> Iterator[Samples]:
     """A rule that fits nothing, a setting by ALTER SYSTEM, and three servers beside."""
     cluster = database.server.cluster
-    line = unfit(database)
+    (cluster.data / "pg_hba.conf").write_text(RULES)
     database.execute("ALTER SYSTEM SET work_mem = '5MB'")
+    database.execute("SELECT pg_reload_conf()")
+    until(lambda: database.execute("SHOW work_mem") == [("5MB",)])
     with beside(cluster) as others:
         common = others.major_of_common
         yield Samples(
             views={"cluster.hba": {"user": "dba", "database": "postgres"}},
-            actions=parameters(others, line),
+            actions=parameters(others),
             absent=frozenset({"cluster.upgrade"}) if common else OF_COMMON | {"cluster.upgrade"},
             nothing=frozenset() if Path("/run/systemd/system").is_dir() else frozenset({"cluster.services"}),
             varying=others.varying,
@@ -39,38 +46,24 @@ def populate(database: Database) -> Iterator[Samples]:
         )
 
 
-def unfit(database: Database) -> int:
-    """The number of a line of pg_hba.conf that fits no connection."""
-    file = database.server.cluster.data / "pg_hba.conf"
-    file.write_text(file.read_text() + UNFIT)
-    until(lambda: bool(database.execute("SELECT 1 FROM pg_hba_file_rules WHERE error IS NOT NULL")))
-    return file.read_text().count("\n")
-
-
-def parameters(others: Others, line: int) -> dict[str, dict[str, Any]]:
+def parameters(others: Others) -> dict[str, dict[str, Any]]:
     """What each action is planned with."""
-    down, name = {"cluster": str(others.down.data)}, {"cluster": f"{others.major}/orders"}
-    version, port = others.major_of_common or others.major, free_port()
+    down, orders = {"cluster": str(others.down.data)}, {"cluster": f"{others.major}/orders"}
+    fresh = {"name": "fresh", "port": others.port, "data": str(others.down.folder / "fresh")}
+    rule = {"type": "local", "database": "all", "user": "reports", "method": "reject"}
     return {
         "cluster.start": down,
         "cluster.drop": down,
-        "cluster.create": {
-            "version": version,
-            "name": "fresh",
-            "port": port,
-            "data": str(others.down.folder / "fresh"),
-        },
-        "cluster.rename": name | {"to": "sales"},
-        "cluster.start_mode": name | {"mode": "auto"},
+        "cluster.create": fresh | {"version": others.major_of_common},
+        "cluster.rename": orders | {"to": "sales"},
+        "cluster.start_mode": orders | {"mode": "auto"},
         "cluster.rotate_log": {"cluster": str(others.logging.data)},
         "cluster.set": {"name": "work_mem", "value": "6MB"},
         "cluster.reset": {"name": "work_mem"},
-        "cluster.add_hba_rule": {
-            "type": "local", "database": "all", "user": "reports", "method": "reject", "before": line,
-        },
-        "cluster.remove_hba_rule": {"line": line},
+        "cluster.add_hba_rule": rule | {"before": UNFIT},
+        "cluster.remove_hba_rule": {"line": UNFIT},
         "cluster.edit_hba": {"text": "local all all trust\n"},
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +74,7 @@ class Others:
     down: PrivateCluster
     logging: PrivateCluster
     root: Path
+    port: int
 
     @property
     def major(self) -> int:
@@ -98,14 +92,21 @@ class Others:
     @property
     def varying(self) -> Mapping[str, str]:
         """What is another one each time, the longer words first."""
-        bindir, version = str(self.own.installation.bindir), self.major_of_common
+        own, version = self.own, self.major_of_common
+        around = own.folder.parent
         return {
-            bindir: "/srv/bin",
+            str(own.installation.bindir): "/srv/bin",
             self.down.folder.name: "down",
             self.logging.folder.name: "logging",
             self.root.parent.name: "common",
-            self.own.folder.name: "own",
-            str(self.own.folder.parent): "/srv",
+            own.folder.name: "own",
+            str(around): "/srv",
+            # Where two servers share a name, it has more of the path.
+            f"/{around.name}/": "/",
+            f"sudo -n -u {own.data.owner()} --": "sudo -n -u OWNER --",
+            "sudo -n -u root -- ": "",
+            f"--user {own.data.owner()} --port {self.port}": "--user OWNER --port PORT",
+            f"its port is {self.port}": "its port is PORT",
             f"{version}/fresh": "VERSION/fresh",
             f"{version} fresh": "VERSION fresh",
         }
@@ -119,7 +120,7 @@ def beside(own: PrivateCluster) -> Iterator[Others]:
     down.configure()
     logging.start()
     try:
-        yield Others(own, down, logging, of_common(orders))
+        yield Others(own, down, logging, of_common(orders), free_port())
     finally:
         logging.stop("immediate")
         for each in (down, logging, orders):

@@ -42,7 +42,7 @@ async def test_a_value_is_set_and_proved_and_taken_back(restarted: Server, conso
     plan = await console.plan("cluster.set", name="WORK_MEM", value="8MB")
     assert (plan.subject, plan.danger) == ("work_mem", Danger.CHANGE)
     assert plan.steps[1].text == "ALTER SYSTEM SET \"work_mem\" = '8MB';"
-    assert plan.notes[0] == "now 4096kB (not by ALTER SYSTEM)"
+    assert plan.notes[0] == "now 4MB (not by ALTER SYSTEM)"
     assert (auto_conf(restarted), shown(restarted, "work_mem")) == (before, "4MB")
 
     told = await console.done("cluster.set", name="work_mem", value="8MB")
