@@ -33,7 +33,7 @@ def keep(step: Step) -> Kept | None:
         case Wait():
             what = {"statement": _text(step.statement)}
             fields = ("until", "deadline", "every", "dbname")
-        case Repeat():
+        case Repeat() if not step.before:
             what = {"statement": _text(step.statement)}
             fields = ("until", "total", "pause", "unit", "dbname")
         case _:

@@ -296,12 +296,14 @@ class Check:
 class Repeat:
     """One statement run again and again, a transaction each, until its first value is 0, false or NULL.
 
-    The first value of each answer is how much was done; `total` is the expected sum, for progress.
+    The first value of each answer is how much was done, or how many rows were touched where it has none;
+    `total` is the expected sum, for progress. What is to run `before` it is in the same transaction.
     """
 
     kind: ClassVar[str] = "repeat"
     statement: sql.Composable
     _: KW_ONLY
+    before: tuple[sql.Composable, ...] = ()
     until: str
     total: int | None = None
     pause: float = 0
@@ -313,9 +315,10 @@ class Repeat:
 
     @property
     def text(self) -> str:
-        """The statement and when it ends."""
+        """One round, and when they end."""
         pause = f", pausing {self.pause:g} s" if self.pause else ""
-        return f"repeat until {self.until}{pause}: {preview(self.statement)};"
+        apart = "\n" if self.before else " "
+        return f"repeat until {self.until}{pause}:{apart}{_script((*self.before, self.statement))}"
 
     @property
     def shape(self) -> str:

@@ -94,20 +94,27 @@ async def _sql(step: Sql, around: Surroundings) -> Answer:
     connection = await around.connection(step.on, step.dbname)
     around.busy(connection)
     if not step.quiet_log and not _secrets(step):
-        return await _statements(connection, step, around)
+        return await _transaction(connection, step.statements, around)
     async with _hushed(connection):
-        return await _statements(connection, step, around)
+        return await _transaction(connection, step.statements, around, inline=step.quiet_log)
 
 
-async def _statements(connection: Connection, step: Sql, around: Surroundings) -> Answer:
-    if len(step.statements) == 1:
+async def _transaction(
+    connection: Connection,
+    statements: Sequence[sql.Composable],
+    around: Surroundings,
+    *,
+    inline: bool = False,
+) -> Answer:
+    """The answer of the last of the statements, which stand or fall together."""
+    if len(statements) == 1:
         stop_if_cancelled(around)
-        return await _execute(connection, step.statements[0], inline=step.quiet_log)
+        return await _execute(connection, statements[0], inline=inline)
     answer = Answer()
     async with connection.transaction():
-        for statement in step.statements:
+        for statement in statements:
             stop_if_cancelled(around)
-            answer = await _execute(connection, statement, inline=step.quiet_log)
+            answer = await _execute(connection, statement, inline=inline)
         stop_if_cancelled(around)
     return answer
 
@@ -205,21 +212,21 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
     done = rounds = 0
     try:
         while True:
-            stop_if_cancelled(around)
             around.busy(connection)
-            answer = await _execute(connection, step.statement)
+            answer = await _transaction(connection, (*step.before, step.statement), around)
             around.busy()
-            if not answer.scalar:
+            amount = int((answer.scalar if answer.rows else answer.count) or 0)
+            if not amount:
                 return Answer(({"done": done},), done, answer.text)
-            done, rounds = done + int(answer.scalar), rounds + 1
+            done, rounds = done + amount, rounds + 1
             around.progress(Progress(done, step.total, step.unit, rounds))
             await _pause(step.pause, around)
     except Interrupted:
         raise Interrupted(_so_far(step, done)) from None
-    except psycopg.errors.QueryCanceled:
-        if not around.cancelled.is_set():
-            raise
-        raise Interrupted(_so_far(step, done)) from None
+    except psycopg.Error as e:
+        said = _ended(e, (), around)
+        words = ", ".join(filter(None, (said.message, _so_far(step, done))))
+        raise type(said)(words, hint=said.hint, sqlstate=said.sqlstate) from None
 
 
 def _so_far(step: Repeat, done: int) -> str:

@@ -12,9 +12,9 @@ from backend.core.declare import Ask, Danger, action
 from backend.core.errors import Refused
 from backend.core.facts import Query
 from backend.core.plan import Plan, Sql, Step, statement
-from backend.core.rendering import inlined
 from backend.core.session import Session
 from backend.partman import dumping
+from backend.partman.calls import block
 from backend.partman.catalog import Partition, PartitionSet, numbers
 from backend.partman.found import find_partition
 from backend.partman.maintaining import target
@@ -207,8 +207,7 @@ def _put_back(of: PartitionSet, at: Partition) -> Sql:
 (SELECT i.inhdetachpending
                FROM pg_catalog.pg_inherits AS i
               WHERE i.inhrelid = {}::pg_catalog.regclass)""").format(sql.Literal(at.partition))
-    return _block(
-        sql.SQL("""\
+    back = sql.SQL("""\
 BEGIN
     IF {pending} THEN
         ALTER TABLE {parent} DETACH PARTITION {table} FINALIZE;
@@ -217,7 +216,7 @@ BEGIN
         ALTER TABLE {parent} ATTACH PARTITION {table} {bound};
     END IF;
 END""").format(pending=pending, parent=of.at.identifier, table=at.identifier, bound=_as_served(at.bound))
-    )
+    return statement(block(back))
 
 
 def _count(at: Partition) -> sql.Composable:
@@ -232,7 +231,7 @@ SELECT r.rows,
 def _drop(at: Partition) -> Sql:
     """Drop the table under a lock, and only while it has the rows that were archived."""
     lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(at.identifier)
-    same = _block(
+    same = block(
         sql.SQL("""\
 BEGIN
     IF (SELECT pg_catalog.count(*) FROM ONLY {table})
@@ -241,13 +240,7 @@ BEGIN
     END IF;
 END""").format(table=at.identifier)
     )
-    return Sql((lock, *same.statements, sql.SQL("DROP TABLE {}").format(at.identifier)))
-
-
-def _block(body: sql.Composable) -> Sql:
-    """An anonymous block, which decides on the server."""
-    text = inlined(body).decode("utf-8", "surrogateescape")
-    return statement(sql.SQL("DO {}").format(sql.Literal(text)))
+    return Sql((lock, same, sql.SQL("DROP TABLE {}").format(at.identifier)))
 
 
 def _as_served(text: str | None) -> sql.SQL:

@@ -13,6 +13,7 @@ from backend.core.declare import Col
 from backend.core.errors import Refused, Usage
 from backend.core.facts import Facts, Query
 from backend.core.plan import Answers, Sql, statement
+from backend.core.rendering import inlined
 from backend.core.session import Session
 from backend.partman.catalog import PartitionSet
 from backend.partman.place import ask, schema
@@ -113,6 +114,12 @@ def call(facts: Facts, function: str, **arguments: Any) -> sql.Composed:
 def select(what: sql.Composable, name: str, **more: Any) -> Sql:
     """A step that asks one function and names its answer."""
     return statement(sql.SQL("SELECT {} AS {}").format(what, sql.Identifier(name)), **more)
+
+
+def block(body: sql.Composable) -> sql.Composed:
+    """An anonymous block, which decides on the server."""
+    text = inlined(body).decode("utf-8", "surrogateescape")
+    return sql.SQL("DO {}").format(sql.Literal(text))
 
 
 def config_table(facts: Facts) -> sql.Identifier:

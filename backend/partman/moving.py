@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from psycopg import sql
@@ -10,10 +11,11 @@ from backend.core.clean import clean
 from backend.core.declare import Ask, Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.facts import Query
-from backend.core.plan import Answers, Check, Plan, Repeat, Step, statement
+from backend.core.plan import Answers, Check, Plan, Repeat, Sql, Step, statement
 from backend.core.session import Session
 from backend.core.values import Interval
-from backend.partman.calls import Schema, Table, call, config_table, counted, find_table
+from backend.partman import batches
+from backend.partman.calls import Table, call, config_table, counted, find_table
 from backend.partman.catalog import PartitionSet, numbers
 from backend.partman.found import find_managed, literal
 from backend.partman.maintaining import ON, ParentName, target
@@ -21,15 +23,25 @@ from backend.partman.place import ACTING, ask, declarative
 
 # Counting more than this for a progress bar is not worth the wait.
 MOST_COUNTED = 5_000_000
+_LONGEST_WAIT = 86_400
 
-_GENERATED = Query("""
-SELECT a.attname::pg_catalog.text AS name
+_COLUMNS = Query("""
+SELECT a.attname::pg_catalog.text AS name,
+       a.attgenerated <> '' AS generated
   FROM pg_catalog.pg_attribute AS a
  WHERE a.attrelid = %s::pg_catalog.oid
-   AND a.attgenerated <> ''
+   AND a.attnum > 0
    AND NOT a.attisdropped
  ORDER BY a.attnum
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table that rows come from."""
+
+    name: str
+    generated: bool
 
 
 @action("partman.move_data", danger=Danger.CHANGE, needs=ACTING, on=ON)
@@ -41,7 +53,7 @@ async def move_data(
     ] = None,
     pause: Annotated[float, Ask("Pause", help="Seconds between batches")] = 0,
     lock_wait: Annotated[
-        float, Ask("Lock wait", help="Seconds to wait for rows that somebody has locked; 0 waits for ever")
+        float, Ask("Lock wait", help="Seconds to wait for rows or tables in use; 0 waits for ever")
     ] = 5,
     source: Annotated[str | None, Ask("Source", help="An old table; else the default partition")] = None,
 ) -> Plan:
@@ -50,8 +62,8 @@ async def move_data(
     Each batch is a transaction of its own and makes its partition where there is none; cancelled between
     two of them it leaves what was moved, and a later run goes on from there.
     """
-    if lock_wait < 0 or pause < 0:
-        raise Usage("--lock-wait and --pause want 0 or more seconds")
+    if not (0 <= lock_wait <= _LONGEST_WAIT and 0 <= pause <= _LONGEST_WAIT):
+        raise Usage(f"--lock-wait and --pause want 0 to {_LONGEST_WAIT} seconds")
     found = await find_managed(s, parent)
     _demand_movable(s, found)
     old = None if source is None else await find_table(s, source, "--source")
@@ -60,15 +72,28 @@ async def move_data(
     total = await _rows(s, table)
     if not total:
         return Plan(found.at.parent, (), notes=(f"{clean(table.name)} has no rows to move",))
-    move = await _move(s, found, batch_interval, lock_wait, old, table)
+    *before, move = await _batch(s, found, batch_interval, old, table)
     more = " or more" if total >= MOST_COUNTED else ""
+    repeat = Repeat(
+        move, before=tuple(before), until="none is left", total=None if more else total, pause=pause
+    )
     return Plan(
         found.at.parent,
-        (Repeat(move, until="none is left", total=None if more else total, pause=pause), *_emptied(table)),
+        (_manners(lock_wait), repeat, *_emptied(table)),
         danger=Danger.CHANGE if lock_wait else Danger.DISRUPT,
-        notes=(f"{total}{more} rows in {clean(table.name)}", "VACUUM ANALYZE is worth while afterwards"),
+        notes=(
+            f"{total}{more} rows in {clean(table.name)}",
+            "after a crash of the server the last batches may be back where they were; no row is lost",
+            "VACUUM ANALYZE is worth while afterwards",
+        ),
         result=lambda answers: _moved(found, answers),
     )
+
+
+def _manners(lock_wait: float) -> Sql:
+    """How long to wait for others; and not to hold locks while a disk or a standby takes note of a batch."""
+    wait = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{lock_wait * 1000:.0f}ms"))
+    return statement(wait, "SET synchronous_commit = off")
 
 
 def _demand_movable(s: Session, of: PartitionSet) -> None:
@@ -120,25 +145,26 @@ async def _rows(s: Session, table: Table) -> int:
     return (await numbers(s, [asked])).get(table.oid) or 0
 
 
-async def _move(
-    s: Session, of: PartitionSet, batch: str | None, lock_wait: float, old: Table | None, table: Table
-) -> sql.Composable:
-    generated = [g.name for g in await ask(s, Schema, _GENERATED, table.oid)]
+async def _batch(
+    s: Session, of: PartitionSet, interval: str | None, old: Table | None, table: Table
+) -> tuple[sql.Composable, ...]:
+    """The statements that move one batch; the last one tells how many rows it had."""
+    columns = await ask(s, Column, _COLUMNS, table.oid)
+    if old is None and of.default is not None and batches.whole(of):
+        return batches.batch(s.facts, of, of.default, [c.name for c in columns if not c.generated])
     kind = "interval" if of.timed else "int8"
     moved = call(
         s.facts,
         "partition_data_time" if of.timed else "partition_data_id",
         p_parent_table=literal(of),
         p_batch_count=1,
-        p_batch_interval=batch
-        and sql.SQL("{}::pg_catalog.{}").format(sql.Literal(batch), sql.Identifier(kind)),
-        p_lock_wait=sql.Literal(lock_wait),
+        p_batch_interval=interval
+        and sql.SQL("{}::pg_catalog.{}").format(sql.Literal(interval), sql.Identifier(kind)),
         p_analyze=False,
         p_source_table=old and old.plain,
-        p_ignored_columns=generated or None,
+        p_ignored_columns=[c.name for c in columns if c.generated] or None,
     )
-    # -1 says that a row stayed locked for longer; the check after it then finds the rows that are left.
-    return sql.SQL("SELECT nullif({}, -1) AS moved").format(moved)
+    return (sql.SQL("SELECT {} AS moved").format(moved),)
 
 
 def _emptied(table: Table) -> tuple[Step, Step]:
@@ -149,13 +175,13 @@ def _emptied(table: Table) -> tuple[Step, Step]:
         lambda answers: not answers[-1].scalar,
         that="no row is left",
         otherwise=lambda answers: f"{counted(answers[-1].scalar, 'row')} are left in {clean(table.name)}",
-        hint="rows stayed locked, or came meanwhile; what was moved stays, run it again for the rest",
+        hint="they came meanwhile, or have a key that no partition takes; what was moved stays",
     )
     return left, check
 
 
 def _moved(of: PartitionSet, answers: Answers) -> dict[str, Any]:
-    return {"parent": of.at.parent, "rows": answers[0].count, "rows_left": answers[1].scalar}
+    return {"parent": of.at.parent, "rows": answers[1].count, "rows_left": answers[2].scalar}
 
 
 @action("partman.undo", danger=Danger.DESTROY, needs=ACTING, on="partman.sets")

@@ -174,6 +174,28 @@ async def test_a_repeat_tells_its_progress_and_ends_at_zero(prepare: Prepare, da
     assert sorted(set(seen)) == [10, 20, 25]
 
 
+async def test_each_round_of_a_repeat_stands_or_falls_as_a_whole(
+    prepare: Prepare, database: Database
+) -> None:
+    database.execute("INSERT INTO public.log SELECT g::text FROM generate_series(1, 3) g")
+    one = "DELETE FROM public.log WHERE what = (SELECT min(what) FROM public.log WHERE what ~ '^[0-9]')"
+    step = Repeat(
+        sql.SQL(one), before=(sql.SQL("INSERT INTO public.log VALUES ('round')"),), until="none is left"
+    )
+    assert step.text == (
+        "repeat until none is left:\nBEGIN;\nINSERT INTO public.log VALUES ('round');\n" + one + ";\nCOMMIT;"
+    )
+    assert (await prepare(step).execute()).result == [{"done": 3}]
+    assert said(database) == ["round"] * 4
+    database.execute("DELETE FROM public.log")
+    database.execute("INSERT INTO public.log VALUES ('1'), ('2')")
+    fails = sql.SQL("SELECT 1 / (count(*) - 1) FROM public.log WHERE what ~ '^[0-9]'")
+    failed = Repeat(sql.SQL(one), before=(fails, *step.before), until="none is left", total=2)
+    report = await prepare(failed).execute()
+    assert str(report.error) == "the server says: division by zero, after 1 rows, 1 are left"
+    assert said(database) == ["2", "round"]
+
+
 async def test_a_step_runs_in_another_database_and_on_another_target(
     database: Database, open_session: OpenSession
 ) -> None:

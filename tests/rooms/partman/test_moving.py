@@ -44,7 +44,9 @@ async def test_cancelled_between_batches_it_keeps_what_was_moved_and_goes_on_lat
     await run.cancel()
     report = await moving
     assert isinstance(report.error, Interrupted)
-    assert report.error.message == "cancelled in step 1 of 3, after 1 rows, 4 are left"
+    assert report.error.message == (
+        "cancelled in step 2 of 4, after 1 rows, 4 are left; 1 of 4 steps had been done"
+    )
     assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(4,)]
     assert (await console.done("partman.move_data", parent="public.events"))["rows"] == 4
 
@@ -55,8 +57,78 @@ async def test_rows_that_stay_locked_are_told(console: Console, partman: Databas
         locking.execute("SELECT FROM events_default FOR UPDATE")
         report = await console.run("partman.move_data", parent="public.events", lock_wait=0.5)
     assert isinstance(report.error, Failed)
-    assert report.error.message == "5 rows are left in public.events_default"
-    assert "run it again" in (report.error.hint or "")
+    assert report.error.message == (
+        "the server says: canceling statement due to lock timeout, after 0 rows, 5 are left"
+    )
+    assert report.error.hint == "another session holds the lock"
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "value"),
+    [
+        ("date", "1 day", "current_date + 20 * n"),
+        ("timestamp", "1 month", "localtimestamp + interval '5 months' * n"),
+        ("timestamptz", "3 hours", "now() - interval '20 days' * n"),
+        ("smallint", "10", "100 + 20 * n"),
+        ("bigint", "1000", "20000 + 1500 * n"),
+    ],
+)
+async def test_rows_of_any_plain_key_reach_partitions_beside_the_others(
+    console: Console, partman: Database, kind: str, interval: str, value: str
+) -> None:
+    partman.execute(
+        f"CREATE TABLE plain (n int GENERATED ALWAYS AS IDENTITY, at {kind} NOT NULL, gone int, t text,"
+        " long int GENERATED ALWAYS AS (length(t)) STORED) PARTITION BY RANGE (at)"
+    )
+    partman.execute("ALTER TABLE plain DROP COLUMN gone")
+    create_parent(partman, "public.plain", "at", interval)
+    partman.execute(f"INSERT INTO plain (at, t) SELECT {value}, 'x' FROM generate_series(1, 4) n")
+    rows = "SELECT n, at, t, long FROM plain ORDER BY n"
+    before = partman.execute(rows)
+    assert (await console.done("partman.move_data", parent="public.plain"))["rows"] == 4
+    assert partman.execute("SELECT count(*) FROM plain_default") == [(0,)]
+    assert partman.execute(rows) == before
+    # What is missing between the old and the new partitions is a whole number of them.
+    await console.done("partman.fill_gaps", parent="public.plain")
+    assert [g for g in await console.rows("partman.gaps") if g.parent == "public.plain"] == []
+
+
+async def test_rows_that_come_while_their_partition_is_made_are_moved_too(
+    console: Console, partman: Database
+) -> None:
+    partman.execute(STRAND)
+    with psycopg.connect(partman.dsn) as late:
+        late.execute("INSERT INTO events VALUES (now() + interval '20 days', 'late')")
+        moving = asyncio.create_task(console.done("partman.move_data", parent="public.events"))
+        while not partman.execute(
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+        ):
+            assert not moving.done()
+            await asyncio.sleep(0.01)
+    assert (await moving)["rows"] == 6
+    assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(0,)]
+
+
+async def test_rows_without_a_finite_time_stay_and_are_told(console: Console, partman: Database) -> None:
+    partman.execute("INSERT INTO events VALUES ('infinity'), ('-infinity'), (now() + interval '20 days')")
+    report = await console.run("partman.move_data", parent="public.events")
+    assert isinstance(report.error, Failed)
+    assert report.error.message == "2 rows are left in public.events_default"
+    assert partman.execute("SELECT count(*) FROM events") == [(54,)]
+
+
+async def test_a_detached_table_of_the_name_gets_no_rows(console: Console, partman: Database) -> None:
+    partman.execute(STRAND)
+    await console.done("partman.move_data", parent="public.events")
+    newest = (await console.rows("partman.partitions", parent="public.events"))[-2].partition
+    partman.execute(f"ALTER TABLE events DETACH PARTITION {newest}")
+    partman.execute("INSERT INTO events VALUES (now() + interval '100 days')")
+    report = await console.run("partman.move_data", parent="public.events")
+    assert isinstance(report.error, Failed)
+    assert "pg_partman makes no partition from" in report.error.message
+    assert report.error.message.endswith("after 0 rows, 1 are left")
+    assert report.error.hint == "a table that was detached may have its name; rename it, or attach it again"
+    assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(1,)]
 
 
 async def test_moves_an_old_table_in_small_batches_and_leaves_generated_columns_alone(
@@ -83,7 +155,7 @@ async def test_waiting_for_ever_disrupts(console: Console, partman: Database) ->
     ("given", "error", "sentence"),
     [
         ({"parent": "public.logs"}, Refused, "pg_partman does not manage"),
-        ({"lock_wait": -1}, Usage, "0 or more seconds"),
+        ({"lock_wait": -1}, Usage, "0 to 86400 seconds"),
         ({"batch_interval": "1 h"}, Refused, "rows leave the default partition by whole partitions"),
         ({"source": "public.nope"}, Refused, "there is no table"),
         ({"source": "public.events"}, Refused, "--source is the set itself"),

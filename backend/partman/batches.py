@@ -1,0 +1,138 @@
+"""The rows of one partition out of the default partition, in one transaction.
+
+pg_partman makes the partition, as always. Its own `partition_data_time` and `partition_data_id` keep the
+rows in a table with indexes meanwhile and empty that again row by row, while the default partition is locked
+against everybody; and they fail whenever a row of the range comes in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+from psycopg import sql
+
+from backend.core.facts import Facts
+from backend.partman import bounds
+from backend.partman.calls import block, call
+from backend.partman.catalog import Partition, PartitionSet
+from backend.partman.found import literal
+from backend.partman.place import declarative
+
+HELD = sql.Identifier("pg_temp", "pgtui_moving")
+
+# From the newest partition on, as pg_partman counts: months and days that are longer keep their place.
+_TIMES: LiteralString = """\
+DECLARE
+    width pg_catalog.interval := {width};
+    first pg_catalog.timestamptz;
+    lower pg_catalog.timestamptz := {newest};
+    upper pg_catalog.timestamptz;
+BEGIN
+    SELECT pg_catalog.min(d.{control}) INTO first
+      FROM ONLY {default} AS d
+     WHERE pg_catalog.isfinite(d.{control});
+    IF first IS NULL THEN RETURN; END IF;
+    WHILE first >= lower + width LOOP lower := lower + width; END LOOP;
+    WHILE first < lower LOOP lower := lower - width; END LOOP;
+    upper := lower + width;
+    {hold}
+    IF upper > pg_catalog.clock_timestamp() THEN
+        -- Such rows still come: those that came meanwhile have to go too, before nothing else can come.
+        {lock}
+        {hold}
+    END IF;
+    {made}
+END"""
+_NUMBERS: LiteralString = """\
+DECLARE
+    width pg_catalog.int8 := {width};
+    first pg_catalog.int8;
+    lower pg_catalog.int8;
+    upper pg_catalog.int8;
+BEGIN
+    SELECT pg_catalog.min(d.{control}) INTO first
+      FROM ONLY {default} AS d;
+    IF first IS NULL THEN RETURN; END IF;
+    lower := first - first % width;
+    upper := lower + width;
+    {hold}
+    -- Those that came meanwhile have to go too, before nothing else can come.
+    {lock}
+    {hold}
+    {made}
+END"""
+_HOLD: LiteralString = """\
+WITH gone AS (
+        DELETE FROM ONLY {default} AS d
+         WHERE d.{control} >= lower{type}
+           AND d.{control} < upper{type}
+        RETURNING {columns}
+    )
+    INSERT INTO {held}
+    SELECT g.*
+      FROM gone AS g;"""
+_MADE: LiteralString = """\
+IF NOT {made} THEN
+        RAISE EXCEPTION 'pg_partman makes no partition from % to %', lower, upper
+              USING HINT = 'a table that was detached may have its name; rename it, or attach it again';
+    END IF;"""
+
+
+def whole(of: PartitionSet) -> bool:
+    """Whether the rows of one partition after the other can leave the default partition like this."""
+    plain = of.at.control_type in (*bounds.TIMES, *bounds.NUMBERS[:3]) and of.scale.epoch not in bounds.EPOCHS
+    return plain and of.at.strategy == "r" and of.at.columns == 1 and bool(of.spans)
+
+
+def batch(
+    facts: Facts, of: PartitionSet, default: Partition, columns: Sequence[str]
+) -> tuple[sql.Composable, ...]:
+    """The statements of a batch; the last one touches as many rows as were moved, none once none is left."""
+    listed = sql.SQL(", ").join(sql.Identifier(c) for c in columns)
+    hold = sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS\nSELECT {}\n  FROM ONLY {}\n  WITH NO DATA")
+    give = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE\nSELECT {}\n  FROM {}")
+    return (
+        hold.format(HELD, listed, default.identifier),
+        block(_move(facts, of, default, listed)),
+        give.format(of.at.identifier, listed, listed, HELD),
+    )
+
+
+def _move(facts: Facts, of: PartitionSet, default: Partition, columns: sql.Composable) -> sql.Composable:
+    control, timed = sql.Identifier(of.at.control or ""), of.scale.timed
+    names = {"control": control, "default": default.identifier}
+    hold = sql.SQL(_HOLD).format(
+        **names, columns=columns, held=HELD, type=sql.SQL(_as(of.at.control_type) if timed else "")
+    )
+    return sql.SQL(_TIMES if timed else _NUMBERS).format(
+        **names,
+        width=sql.Literal((of.config or {}).get("partition_interval")),
+        newest=sql.Literal(of.spans[-1].first),
+        hold=hold,
+        lock=sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE;").format(default.identifier),
+        made=sql.SQL(_MADE).format(made=_create(facts, of)),
+    )
+
+
+def _as(control_type: str | None) -> LiteralString:
+    """What makes a bound one of the key's own type, so that its index serves."""
+    match control_type:
+        case "date":
+            return "::pg_catalog.date"
+        case "timestamp without time zone":
+            return "::pg_catalog.timestamp"
+        case _:
+            return ""
+
+
+def _create(facts: Facts, of: PartitionSet) -> sql.Composable:
+    timed = of.scale.timed
+    more = {} if declarative(facts) else {"p_analyze": False}
+    return call(
+        facts,
+        "create_partition_time" if timed else "create_partition_id",
+        p_parent_table=literal(of),
+        **{"p_partition_times" if timed else "p_partition_ids": sql.SQL("ARRAY[lower]")},
+        **more,
+    )
