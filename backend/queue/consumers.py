@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from backend.core.clean import clean
@@ -16,67 +17,13 @@ from backend.core.show import duration
 from backend.core.values import minutes
 from backend.queue import peek
 from backend.queue.ground import ask, cascaded, find_consumer, find_queue, main_of, sees_retries
-from backend.queue.queues import behind
+from backend.queue.standing import Standing, standings
 
 Kind = Literal["plain", "group", "member", "watermark", "worker", "copy"]
 State = Literal["caught up", "working", "lagging", "stuck", "dead", "idle", "lost"]
 
 STUCK_AFTER = minutes(5)
 LAGGING_FROM = minutes(1)
-
-_CONSUMERS = Query("""
-  WITH newest AS MATERIALIZED (
-    SELECT q.queue_id,
-           q.queue_name,
-           q.queue_ticker_idle_period AS idle,
-           t.tick_id,
-           t.tick_time,
-           t.tick_event_seq
-      FROM pgq.queue AS q
-      LEFT JOIN LATERAL (SELECT i.tick_id,
-                                i.tick_time,
-                                i.tick_event_seq
-                           FROM pgq.tick AS i
-                          WHERE i.tick_queue = q.queue_id
-                          ORDER BY i.tick_queue DESC,
-                                   i.tick_id DESC
-                          LIMIT 1) AS t
-        ON TRUE
-)
-SELECT n.queue_name AS queue,
-       c.co_name AS consumer,
-       s.sub_id AS id,
-       n.idle,
-       n.tick_id AS newest,
-       n.tick_time AS newest_time,
-       n.tick_event_seq AS newest_seq,
-       s.sub_last_tick AS last_tick,
-       s.sub_next_tick AS next_tick,
-       s.sub_batch AS batch,
-       s.sub_active AS active,
-       t.tick_time AS own_time,
-       t.tick_event_seq AS own_seq,
-       CASE WHEN s.sub_last_tick < n.tick_id
-            THEN (SELECT w.tick_time
-                    FROM pgq.tick AS w
-                   WHERE w.tick_queue = s.sub_queue
-                     AND w.tick_id > s.sub_last_tick
-                   ORDER BY w.tick_queue,
-                            w.tick_id
-                   LIMIT 1)
-       END AS waiting_since,
-       pg_catalog.clock_timestamp() AS now
-  FROM pgq.subscription AS s
-  JOIN newest AS n
-    ON n.queue_id = s.sub_queue
-  JOIN pgq.consumer AS c
-    ON c.co_id = s.sub_consumer
-  LEFT JOIN pgq.tick AS t
-    ON t.tick_queue = s.sub_queue
-   AND t.tick_id = s.sub_last_tick
- ORDER BY n.queue_name,
-          c.co_name
-""")
 
 _WORKERS = Query("""
 SELECT w.worker_name AS worker,
@@ -95,42 +42,6 @@ SELECT r.ev_owner AS id,
   FROM pgq.retry_queue AS r
  GROUP BY r.ev_owner
 """)
-
-
-@dataclass(frozen=True, slots=True)
-class _Consumer:
-    """A registration beside its queue's newest tick."""
-
-    queue: str
-    consumer: str
-    id: int
-    idle: timedelta
-    newest: int | None
-    newest_time: datetime | None
-    newest_seq: int | None
-    last_tick: int | None
-    next_tick: int | None
-    batch: int | None
-    active: datetime
-    own_time: datetime | None
-    own_seq: int | None
-    waiting_since: datetime | None
-    now: datetime
-
-    @property
-    def behind(self) -> timedelta | None:
-        """How far behind it is by itself."""
-        return behind(self.now, self.newest_time, self.own_time, self.waiting_since)
-
-    @property
-    def unseen(self) -> timedelta:
-        """Since it opened, finished or was moved."""
-        return max(timedelta(), self.now - self.active)
-
-    @property
-    def waiting(self) -> timedelta:
-        """How long a tick that it has not finished has been there."""
-        return self.now - self.waiting_since if self.waiting_since else timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,18 +134,23 @@ async def consumer_rows(
     s: Session, queue: str | None, consumer: str | None, exact: bool
 ) -> list[ConsumerRow]:
     """All consumers, or those of one queue or one name; members come after their group."""
+    everybody, workers, retries = await asyncio.gather(standings(s, queue), _workers(s), _retries(s))
+    wanted = [c for c in everybody if consumer in (None, c.consumer)]
+    if not wanted:
+        await _demand(s, queue, consumer)
+    counted = await peek.count_pending(s, {(c.queue, c.consumer) for c in wanted}) if exact else {}
+    groups = _groups(everybody)
+    return [_row(c, groups, workers, retries, counted.get((c.queue, c.consumer))) for c in wanted]
+
+
+async def _demand(s: Session, queue: str | None, consumer: str | None) -> None:
+    """Refuse what is asked of a queue or a consumer that is not there."""
     if queue is not None and consumer is not None:
         await find_consumer(s, queue, consumer)
     elif queue is not None:
         await find_queue(s, queue)
-    everybody = await ask(s, _Consumer, _CONSUMERS)
-    workers, retries = await _workers(s), await _retries(s)
-    wanted = [c for c in everybody if queue in (None, c.queue) and consumer in (None, c.consumer)]
-    if consumer is not None and not wanted:
+    elif consumer is not None:
         raise Refused(f"there is no consumer {clean(consumer)}", hint="queue.consumers lists them")
-    counted = await peek.count_pending(s, {(c.queue, c.consumer) for c in wanted}) if exact else {}
-    groups = _groups(everybody)
-    return [_row(c, groups, workers, retries, counted.get((c.queue, c.consumer))) for c in wanted]
 
 
 async def _workers(s: Session) -> set[tuple[str, str]]:
@@ -250,17 +166,17 @@ async def _retries(s: Session) -> Mapping[int, int] | None:
     return {r.id: r.retries for r in await ask(s, _Retries, _RETRIES)}
 
 
-def _groups(of: Sequence[_Consumer]) -> Mapping[int, list[_Consumer]]:
+def _groups(of: Sequence[Standing]) -> Mapping[int, list[Standing]]:
     """The consumers of each id; several are a cooperative group."""
-    groups: dict[int, list[_Consumer]] = {}
+    groups: dict[int, list[Standing]] = {}
     for each in of:
         groups.setdefault(each.id, []).append(each)
     return groups
 
 
 def _row(
-    of: _Consumer,
-    groups: Mapping[int, list[_Consumer]],
+    of: Standing,
+    groups: Mapping[int, list[Standing]],
     workers: set[tuple[str, str]],
     retries: Mapping[int, int] | None,
     counted: int | None,
@@ -294,7 +210,7 @@ def _row(
 
 
 def _kind(
-    of: _Consumer, main: _Consumer | None, group: Sequence[_Consumer], workers: set[tuple[str, str]]
+    of: Standing, main: Standing | None, group: Sequence[Standing], workers: set[tuple[str, str]]
 ) -> Kind:
     if main:
         return "member"
@@ -313,7 +229,7 @@ def is_watermark(consumer: str) -> bool:
     return consumer == ".global_watermark" or (consumer.startswith(".") and consumer.endswith(".watermark"))
 
 
-def _furthest(of: _Consumer, group: Sequence[_Consumer]) -> timedelta | None:
+def _furthest(of: Standing, group: Sequence[Standing]) -> timedelta | None:
     """A group's main advances when a batch is handed out; how far they are is told by whoever works on it."""
     return max((b for c in (of, *group) if (b := c.behind) is not None), default=None)
 
@@ -322,7 +238,7 @@ def _difference(whole: int | None, own: int | None) -> int | None:
     return None if whole is None or own is None else max(0, whole - own)
 
 
-def _state(of: _Consumer, kind: Kind, far: timedelta | None) -> State:
+def _state(of: Standing, kind: Kind, far: timedelta | None) -> State:
     if of.last_tick is None:
         return "idle"
     if of.own_time is None:
@@ -338,7 +254,7 @@ def _state(of: _Consumer, kind: Kind, far: timedelta | None) -> State:
     return "caught up" if caught_up else "working"
 
 
-def _is_dead(of: _Consumer) -> bool:
+def _is_dead(of: Standing) -> bool:
     """Whether it leaves alone what is there; after a pause of the ticker nobody has been seen for long."""
     limit = max(minutes(1), of.idle * 2)
     return of.batch is None and of.unseen > limit and of.waiting > limit
@@ -351,6 +267,6 @@ def consumer_verdict(row: ConsumerRow) -> Verdict | None:
     if row.state == "dead":
         return Verdict(
             Health.CRITICAL,
-            f"not seen for {duration(row.last_seen)}, and {row.pending_ticks} ticks wait for it",
+            f"not seen for {duration(row.last_seen)}, and ticks wait for it: {row.pending_ticks}",
         )
     return None

@@ -77,7 +77,9 @@ class QueueRow:
     why: Annotated[str, Col("Why", priority=3, help="Who or what it is that a due rotation waits for")]
     bytes: Annotated[
         int | None,
-        Col("Size", unit="bytes", priority=2, help="Of its event tables with indexes, measured every 15 s"),
+        Col(
+            "Size", unit="bytes", priority=2, help="Of its event tables with indexes, measured once a minute"
+        ),
     ]
     retries: Annotated[
         int | None, Col("Retries", priority=3, help="Events to deliver again; empty without the privilege")

@@ -33,6 +33,23 @@ _QUEUES = Query("""
     SELECT pg_catalog.txid_snapshot_xmin(r.now) AS xmin,
            pg_catalog.txid_snapshot_xmax(r.now) AS xmax
       FROM (SELECT pg_catalog.txid_current_snapshot() AS now) AS r
+), readers AS MATERIALIZED (
+    SELECT o.queue_id,
+           pg_catalog.count(*) AS consumers,
+           pg_catalog.array_agg(o.name ORDER BY o.tick, o.name) AS names,
+           pg_catalog.array_agg(o.tick ORDER BY o.tick, o.name) AS ticks,
+           pg_catalog.min(o.tick) AS low,
+           (pg_catalog.array_agg(o.name ORDER BY o.tick, o.name)
+               FILTER (WHERE NOT o.watermark))[1] AS worst,
+           pg_catalog.min(o.tick) FILTER (WHERE NOT o.watermark) AS worst_tick
+      FROM (SELECT s.sub_queue AS queue_id,
+                   u.co_name AS name,
+                   s.sub_last_tick AS tick,
+                   u.co_name = '.global_watermark' OR u.co_name LIKE '.%%.watermark' AS watermark
+              FROM pgq.subscription AS s
+              JOIN pgq.consumer AS u
+                ON u.co_id = s.sub_consumer) AS o
+     GROUP BY o.queue_id
 )
 SELECT q.queue_name AS queue,
        q.queue_id AS id,
@@ -58,7 +75,7 @@ SELECT q.queue_name AS queue,
        CASE WHEN pg_catalog.has_sequence_privilege(e.sequence, 'SELECT')
             THEN coalesce(pg_catalog.pg_sequence_last_value(e.sequence), 1)
        END AS event_seq,
-       c.consumers,
+       coalesce(c.consumers, 0) AS consumers,
        c.names,
        c.ticks,
        c.worst,
@@ -96,21 +113,8 @@ SELECT q.queue_name AS queue,
                                i.tick_id DESC
                       LIMIT 1) AS t
     ON TRUE
-  LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS consumers,
-                            pg_catalog.array_agg(o.name ORDER BY o.tick, o.name) AS names,
-                            pg_catalog.array_agg(o.tick ORDER BY o.tick, o.name) AS ticks,
-                            pg_catalog.min(o.tick) AS low,
-                            (pg_catalog.array_agg(o.name ORDER BY o.tick, o.name)
-                                FILTER (WHERE NOT o.watermark))[1] AS worst,
-                            pg_catalog.min(o.tick) FILTER (WHERE NOT o.watermark) AS worst_tick
-                       FROM (SELECT u.co_name AS name,
-                                    s.sub_last_tick AS tick,
-                                    u.co_name ~ '^[.](global_|.*[.])watermark$' AS watermark
-                               FROM pgq.subscription AS s
-                               JOIN pgq.consumer AS u
-                                 ON u.co_id = s.sub_consumer
-                              WHERE s.sub_queue = q.queue_id) AS o) AS c
-    ON TRUE
+  LEFT JOIN readers AS c
+    ON c.queue_id = q.queue_id
   LEFT JOIN pgq.tick AS k
     ON k.tick_queue = q.queue_id
    AND k.tick_id = c.low
@@ -119,8 +123,8 @@ SELECT q.queue_name AS queue,
    AND w.tick_id = c.worst_tick
  CROSS JOIN LATERAL (
     SELECT -- Asked only where it matters, since each table that is opened costs.
-           c.consumers = 0
-               AND pg_catalog.bool_or(CASE WHEN c.consumers = 0 AND NOT b.alone
+           c.consumers IS NULL
+               AND pg_catalog.bool_or(CASE WHEN c.consumers IS NULL AND NOT b.alone
                                            THEN pg_catalog.pg_relation_size(b.table) > 0
                                            ELSE FALSE
                                       END) AS unread,

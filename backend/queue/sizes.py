@@ -12,7 +12,7 @@ from backend.core.session import Session
 from backend.queue.ground import ask
 
 # For 200 queues it costs the server twice as much as all else that is asked of them.
-AGAIN_AFTER = 15.0  # seconds
+AGAIN_AFTER = 60.0  # seconds
 
 # Measuring a table waits for whoever has it locked alone, so such are left out.
 _SIZES = Query("""
@@ -54,7 +54,7 @@ _measured: WeakKeyDictionary[Session, _Measured] = WeakKeyDictionary()
 
 
 async def sizes(s: Session) -> Mapping[int, int]:
-    """Bytes by queue id, at most a quarter of a minute old; a newer queue is missing."""
+    """Bytes by queue id, at most a minute old; a newer queue is missing."""
     now = asyncio.get_running_loop().time()
     last = _measured.get(s)
     if last is None or now - last.at > AGAIN_AFTER:

@@ -87,7 +87,7 @@ async def test_dead(console: Console, hand: Hand) -> None:
     health, sentence = await verdict(console, "slow")
     assert health is Health.CRITICAL
     assert sentence.startswith("not seen for 3m")
-    assert sentence.endswith("and 1 ticks wait for it")
+    assert sentence.endswith("and ticks wait for it: 1")
 
 
 async def test_counts_exactly_on_request(console: Console, hand: Hand) -> None:
