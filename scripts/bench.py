@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import events, moves, report, server, trials
+from measure import events, moves, queues, report, server, trials
 from measure.processes import Once
 from measure.programs import ROOT, Console, consoles
 from measure.terminal import Program
@@ -72,10 +72,12 @@ def measure(running: server.Server, candidates: list[Console], extent: Extent) -
     processes = headless(running, candidates[-1], extent.processes)
     _say("events into a queue")
     queued = events.inserted(running, candidates[-1], quick=extent is QUICK)
+    _say("200 queues")
+    crowded_queues = queues.rows(running, candidates[-1], extent.seconds, extent.keys)
     _say("rows out of a default partition")
     program = str(candidates[-1].python.with_name("pgtui"))
     moved = moves.moves(running, program, extent.rows, extent.moves)
-    return report.Found(starts, load, idle, keys, crowd, processes, queued, moved)
+    return report.Found(starts, load, idle, keys, crowd, processes, queued, crowded_queues, moved)
 
 
 def crowded(console: Console, times: int) -> trials.Keys:

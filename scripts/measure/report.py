@@ -29,6 +29,7 @@ class Found:
     crowd: Keys
     headless: dict[str, list[Once]]
     events: Inserted | None
+    queues: Sequence[Row]
     moves: dict[str, Move] | None
 
 
@@ -69,6 +70,7 @@ def _rows(found: Found) -> list[Row]:
         _quit_row(found.starts),
         *_headless_rows(found.headless),
         *_event_rows(found.events),
+        *found.queues,
         *_move_rows(found.moves),
     ]
 
