@@ -51,8 +51,8 @@ df -Pk "$data" | awk 'NR == 2 { print $4 }'
 _HANDLED = 'grep -qs -e "^[^#]*--no-data-checksums" "$(command -v pg_upgradecluster)" "$@"'
 _CREATING = "/etc/postgresql-common/createcluster.conf"
 
-# pg_upgradecluster stops the old server, and when it fails leaves it so. Once it has succeeded it notes so in the
-# old one's start.conf, which then is not to be started any more.
+# pg_upgradecluster stops the old server, and when it fails leaves it so. Where it has succeeded the old one's
+# start.conf says so, and it is not to be started any more.
 _BACK = (
     LIVES
     + """\

@@ -1,0 +1,181 @@
+"""Real upgrades by pg_upgradecluster, from the version that Debian packages to the embedded one.
+
+They run in name spaces of their own, where the embedded server lies as a package would lay it and the
+folders of postgresql-common are empty; the machine sees nothing of it, and all of it ends with the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.lab.servers import Installation, find_installations
+from tests.rooms.cluster.kinds import common_major
+from tests.servers import Workspace
+
+PGTUI = Path(sys.executable).with_name("pgtui")
+
+# Packages part a version's files in two places; of the embedded one both are the same folder.
+_FURNISH = """\
+set -e
+old=$1 new=$2 embedded=$3 port=$4; shift 4
+# A server that is killed leaves its shared memory behind.
+trap 'for each in $old $new; do pg_ctlcluster $each orders stop || :; done >/dev/null 2>&1' EXIT
+for top in /usr/lib/postgresql /usr/share/postgresql; do
+    kept=$(mktemp -d)
+    mount --bind $top/$old "$kept"
+    mount -t tmpfs -o mode=755 tmpfs $top
+    mkdir $top/$old
+    mount --move "$kept" $top/$old
+    rmdir "$kept"
+done
+ln -s "$embedded" /usr/lib/postgresql/$new
+ln -s "$embedded/share" /usr/share/postgresql/$new
+for each in /etc /var/lib /var/log /run; do
+    mkdir -p $each/postgresql
+    mount -t tmpfs -o mode=755 tmpfs $each/postgresql
+    chown postgres:postgres $each/postgresql
+done
+sql() { psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -p $port -U postgres "$@"; }
+port_of() { sed -n 's/^port = \\([0-9]*\\).*/\\1/p' /etc/postgresql/$1/orders/postgresql.conf; }
+mode_of() { grep -v '^#' /etc/postgresql/$1/orders/start.conf | tr -d ' \\n'; }
+upgrade() { "$pgtui" run-action cluster.upgrade -t "host=/run/postgresql port=$port user=postgres" \\
+    --to $new -o json "$@"; }
+state() {
+    echo "old=$(mode_of $old) $(port_of $old) $(pg_lsclusters -h $old orders | awk '{ print $4 }')"
+    if [ -e /etc/postgresql/$new/orders ]; then echo "new=$(mode_of $new) $(port_of $new)"; fi
+    major="current_setting('server_version_num')::int / 10000"
+    sql -c "SELECT 'answers=' || $major || ' with ' || count(*) FROM t"
+}
+"""
+
+# A release of 15 gives each column an option that other servers do not know.
+_MAKE = """\
+pg_createcluster --port $port $old orders --start -- --auth=trust $checksums >/dev/null
+sql -c 'CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i'
+sql -c 'UPDATE pg_attribute SET attoptions = NULL WHERE attoptions IS NOT NULL'
+"""
+
+
+@dataclass
+class Apart:
+    """A system with two majors, in name spaces of its own."""
+
+    old: int
+    new: Installation
+    folder: Path
+
+    def run(self, script: str, *, checksums: bool = True) -> dict[str, Any]:
+        """What a script says after a server with a table is made: pgtui's answers, and lines `name=value`."""
+        given = f"pgtui={PGTUI} checksums={'--data-checksums' if checksums else ''}\n"
+        embedded = self.new.bindir.parent
+        words = [
+            *apart_from_the_machine(), "--mount-proc", "--kill-child",
+            "sh", "-c", _FURNISH + given + _MAKE + script, "sh",
+            str(self.old), str(self.new.major), str(embedded), "6543",
+        ]  # fmt: skip
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        done = subprocess.run(
+            words, env=environment | {"XDG_STATE_HOME": str(self.folder)}, cwd="/",
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        lines = done.stdout.splitlines()
+        runs = [json.loads(line) for line in lines if line.startswith("{")]
+        told = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("{"))
+        return {"runs": runs, **told}
+
+
+def apart_from_the_machine() -> list[str]:
+    """The program that gives another name spaces of its own, whose mounts are seen nowhere else.
+
+    Where nothing is shared there is nothing to change about that, which a changed root would not let it do.
+    """
+    shared = " shared:" in Path("/proc/self/mountinfo").read_text()
+    kept = [] if shared else ["--propagation", "unchanged"]
+    return ["unshare", "--mount", *kept, "--pid", "--fork"]
+
+
+def lacking() -> str:
+    """What this machine lacks for an upgrade; empty when it has everything."""
+    if os.getuid() != 0:
+        return "only root may have name spaces of its own"
+    if subprocess.run([*apart_from_the_machine(), "true"], capture_output=True).returncode:
+        return "this system gives nobody name spaces of its own"
+    if common_major() is None:
+        return "postgresql-common is not on this machine"
+    return "" if find_installations()[0].origin == "embedded" else "there is no embedded server to upgrade to"
+
+
+@pytest.fixture
+def apart(workspace: Workspace) -> Apart:
+    """A system with two majors."""
+    if reason := lacking():
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    old = common_major()
+    assert old is not None
+    return Apart(old, find_installations()[0].relocated(workspace.folder), workspace.new_folder("apart"))
+
+
+@pytest.mark.parametrize("method", ["upgrade", "dump"])
+def test_a_server_is_taken_to_another_major_and_the_old_one_stays_down(apart: Apart, method: str) -> None:
+    told = apart.run(f"upgrade --method {method} --dry-run; upgrade --method {method} --yes; state")
+    rehearsed, done = told["runs"]
+    assert (rehearsed["status"], done["status"]) == ("dry-run", "ok"), done
+    old, new = f"{apart.old}/orders", f"{apart.new.major}/orders"
+    assert (done["subject"], done["danger"], done["result"]["cluster"]) == (old, "disrupt", new)
+    mode, port, state = told["old"].split()
+    assert (mode, state) == ("manual", "down")
+    assert port != "6543"
+    assert told["new"] == "auto 6543"
+    assert told["answers"] == f"{apart.new.major} with 1000"
+
+
+def test_sharing_the_files_has_to_be_confirmed_by_name_and_leaves_no_way_back(apart: Apart) -> None:
+    old = f"{apart.old}/orders"
+    told = apart.run(
+        "if upgrade --method link --yes; then exit 1; fi\n"
+        f"upgrade --method link --confirm {old}\nstate\n"
+        f"ls /var/lib/postgresql/{old}/global/pg_control* | sed 's/.*global./control=/'\n"
+    )
+    refused, done = told["runs"]
+    assert (refused["status"], refused["danger"]) == ("refused", "destroy")
+    assert done["status"] == "ok", done
+    assert told["answers"] == f"{apart.new.major} with 1000"
+    assert told["control"] == "pg_control.old"
+
+
+def test_after_an_upgrade_that_failed_the_old_server_runs_again(apart: Apart) -> None:
+    """pg_upgrade refuses columns of such a type, once the server is down."""
+    told = apart.run(
+        "sql -c 'CREATE TABLE kept_from_it (f regproc)'\n"
+        "if upgrade --method upgrade --yes; then exit 1; fi\nstate\n"
+    )
+    [failed] = told["runs"]
+    assert failed["status"] == "failed"
+    assert failed["error"]["message"].startswith("pg_upgradecluster ended with status 1")
+    assert told["answers"] == f"{apart.old} with 1000"
+    assert told["old"] == "auto 6543 online"
+    assert "new" not in told
+
+
+def test_what_pg_upgrade_refuses_about_checksums_is_known_before(apart: Apart) -> None:
+    told = apart.run(
+        "if upgrade --method upgrade --yes; then echo done=yes; else echo done=no; fi; state", checksums=False
+    )
+    [run] = told["runs"]
+    if told["done"] == "yes":  # by a postgresql-common that minds them
+        assert told["answers"] == f"{apart.new.major} with 1000"
+        return
+    assert run["status"] == "refused"
+    assert "has no checksums" in run["error"]["message"]
+    assert told["old"] == "auto 6543 online"
