@@ -211,7 +211,8 @@ class Doer:
         told = f"{self.target.label}: {done} of {len(run.report.steps)} steps"
         if run.step_progress:
             p = run.step_progress
-            told += f", {p.done}{f' of {p.total}' if p.total else ''} {p.unit}"
+            amount = f"{p.done}{f' of {p.total}' if p.total else ''} {p.unit}" if p.unit else ""
+            told = ", ".join(filter(None, (told, p.phase, amount)))
         if told != self._told and len(run.report.steps) > 1:
             self._told = told
             say(told)

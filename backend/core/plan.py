@@ -54,7 +54,8 @@ class Sql:
     `keys` names what a selection acts on; it belongs to the text but not to the shape, so that a selection
     that has shrunk since it was confirmed is still the same plan. `autocommit` statements (VACUUM, CALL)
     stand alone by nature. `dbname` runs it in another database of the same server. When a `lenient` one
-    fails the run goes on, and ends as failed after all other steps.
+    fails the run goes on, and ends as failed after all other steps. While a `followed` one runs, the server
+    is asked how far it is.
     """
 
     kind: ClassVar[str] = "sql"
@@ -68,6 +69,7 @@ class Sql:
     undo: Step | None = None
     quiet_log: bool = False
     lenient: bool = False
+    followed: bool = False
 
     @property
     def text(self) -> str:

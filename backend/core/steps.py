@@ -17,6 +17,7 @@ from backend.core.clean import mask
 from backend.core.connection import Connection, explain, guarded, is_lost
 from backend.core.copying import copy
 from backend.core.errors import Failed, Interrupted, Missing, PgtuiError, Refused, Unreachable
+from backend.core.following import followed
 from backend.core.host import Program
 from backend.core.loading import load
 from backend.core.plan import (
@@ -93,6 +94,9 @@ def _secrets(step: Step) -> list[str]:
 async def _sql(step: Sql, around: Surroundings) -> Answer:
     connection = await around.connection(step.on, step.dbname)
     around.busy(connection)
+    if step.followed:
+        async with followed(connection, step, around):
+            return await _transaction(connection, step.statements, around)
     if not step.quiet_log and not _secrets(step):
         return await _transaction(connection, step.statements, around)
     async with _hushed(connection):

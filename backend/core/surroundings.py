@@ -13,12 +13,16 @@ from backend.core.host import Host, Program
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a step is done, in how many rounds; `total` is None where nobody knows."""
+    """How much of a step is done, in how many rounds; `total` is None where nobody knows.
+
+    `phase` is what the server says it is at, and who holds it up; then done and total are of that phase.
+    """
 
     done: int
     total: int | None
     unit: str
     rounds: int = 0
+    phase: str = ""
 
 
 class Surroundings(Protocol):

@@ -20,8 +20,6 @@ TableName = Annotated[
     str, Ask("Table", choices="tables.tables.table", help="As SQL writes it, such as public.orders")
 ]
 
-_WATCH = "activity.progress shows how far it is"
-
 # Those that a rebuild without locking out others left behind when it failed.
 _LEFTOVERS = Query("""
 SELECT pg_catalog.concat_ws('.',
@@ -74,9 +72,7 @@ async def vacuum(
     options: list[LiteralString] = [word for word, wanted in words if wanted]
     if truncate is not None:
         options.append("TRUNCATE on" if truncate else "TRUNCATE off")
-    notes = [_WATCH]
-    if full:
-        notes.insert(0, f"nobody can read or write {relation.quoted} until it is rewritten")
+    notes = [f"nobody can read or write {relation.quoted} until it is rewritten"] if full else []
     return _vacuumed(s, relation, _command("VACUUM", options, relation), "vacuum", notes, full=full)
 
 
@@ -84,7 +80,7 @@ async def vacuum(
 async def analyze(s: Session, table: TableName) -> Plan:
     """Bring the planner's statistics of a table up to date."""
     relation = await _table(s, table, "analyze")
-    return _vacuumed(s, relation, _command("ANALYZE", [], relation), "analyze", [_WATCH])
+    return _vacuumed(s, relation, _command("ANALYZE", [], relation), "analyze", [])
 
 
 @action("tables.reindex", danger=Danger.CHANGE, needs=ON_PRIMARY, on=("tables.tables", "tables.indexes"))
@@ -123,15 +119,13 @@ def _rebuild(relation: Relation, leftovers: list[str], concurrently: bool) -> Pl
     what = "INDEX" if relation.kind in INDEXES else "TABLE"
     how = sql.SQL(" CONCURRENTLY" if concurrently else "")
     command = sql.SQL("REINDEX {}{} {}").format(sql.SQL(what), how, relation.identifier)
-    notes = [_WATCH]
-    if not concurrently:
-        notes.insert(
-            0, f"nobody can write to the table until {relation.quoted} is done, nor read by the index"
-        )
+    notes = []
     if others := [name for name in leftovers if name != relation.quoted]:
-        notes.insert(
-            0, f"invalid: {', '.join(others)}; DROP INDEX CONCURRENTLY removes what a build left behind"
+        notes.append(
+            f"invalid: {', '.join(others)}; DROP INDEX CONCURRENTLY removes what a build left behind"
         )
+    if not concurrently:
+        notes.append(f"nobody can write to the table until {relation.quoted} is done, nor read by the index")
     return _measured(relation, (), command, notes, disrupt=not concurrently)
 
 
@@ -187,7 +181,7 @@ def _measured(
     look = statement(size(relation))
     return Plan(
         relation.quoted,
-        (*before, look, statement(command), look),
+        (*before, look, statement(command, followed=True), look),
         danger=Danger.DISRUPT if disrupt else Danger.CHANGE,
         notes=tuple(notes),
         result=lambda answers: _told(relation, answers),

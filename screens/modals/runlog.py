@@ -109,7 +109,7 @@ def _parts(
     for step in report.steps:
         yield from _step(step)
         if step.status == "running" and progress:
-            yield Part(bar(progress.done, progress.total, progress.unit), "strong", indent=4)
+            yield Part(_how_far(progress), "strong", indent=4)
     if report.notices or output:
         yield Part("")
     yield from (Part(f"· {line}") for line in report.notices)
@@ -157,6 +157,11 @@ def _result(result: object) -> str:
         pairs = row.items() if isinstance(row, dict) else []
         lines.append("  ".join(f"{k}: {v}" for k, v in pairs) or str(row))
     return "\n".join(lines)
+
+
+def _how_far(progress: Progress) -> str:
+    drawn = bar(progress.done, progress.total, progress.unit) if progress.unit else ""
+    return "  ".join(filter(None, (drawn, clean(progress.phase))))
 
 
 def bar(done: int, total: int | None, unit: str) -> str:

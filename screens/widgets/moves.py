@@ -43,7 +43,7 @@ class Moves(Bar):
         return [
             Word(f" ▶ {run.action.name} {clean(run.plan.subject)}  ", "strong"),
             *([] if share is None else _filled(share)),
-            Word(f"{_amount(done)}  batch {done.rounds}{rate.said(done)}  ", ""),
+            Word(_told(done) or f"{_amount(done)}  batch {done.rounds}{rate.said(done)}  ", ""),
         ]
 
 
@@ -71,6 +71,12 @@ class Rate:
 def _filled(share: float) -> list[Word]:
     full = round(share * WIDTH)
     return [Word("█" * full, "ok"), Word("░" * (WIDTH - full), "muted"), Word(f" {share:.0%}  ", "strong")]
+
+
+def _told(done: Progress) -> str:
+    """What the server says of a statement; nothing for what goes in batches."""
+    amount = f"{_amount(done)}  " if done.unit else ""
+    return f"{amount}{clean(done.phase)}  " if done.phase else ""
 
 
 def _amount(done: Progress) -> str:

@@ -189,6 +189,8 @@ async def test_a_run_is_followed_and_its_end_is_told() -> None:
         log = RunLog("jobmon.purge on lab")
         pilot.app.push_screen(log)
         await until(pilot, lambda: log.is_mounted and log.size)
+        log.show(report(), progress=Progress(0, None, "", phase="waits for process 4"), elapsed=2)
+        await until(pilot, lambda: "waits for process 4" in text(pilot.app))
         log.show(report(), progress=Progress(50, 200, "rows"), output=["x"], elapsed=3)
         await until(pilot, lambda: "25%  50 of 200 rows" in text(pilot.app))
         assert "✔ sql" in text(pilot.app) and "▶ repeat" in text(pilot.app) and "␛[2J" in text(pilot.app)

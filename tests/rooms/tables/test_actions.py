@@ -12,7 +12,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from backend.core.declare import Danger
-from backend.core.errors import Missing, Refused, Usage
+from backend.core.errors import Interrupted, Missing, Refused, Usage
+from backend.core.run import Run
+from tests.core.conftest import eventually
 from tests.rooms.tables.conftest import Console, Consoles
 from tests.servers import Database, OwnClusters
 
@@ -249,6 +251,39 @@ async def test_a_cancelled_rebuild_leaves_an_index_that_is_shown(console: Consol
     assert report.error.kind == "interrupted"
     [row] = await console.rows("tables.indexes")
     assert (row.index, row.problem) == (f"{ODD}.orders_pkey_ccnew", "invalid")
+
+
+async def test_a_rebuild_tells_whom_it_waits_for(console: Console, orders: Database) -> None:
+    with psycopg.connect(orders.dsn) as other:
+        other.execute(f"DELETE FROM {ODD}.orders WHERE id = 1".encode())
+        run = await console.start("tables.reindex", index="orders_pkey")
+        running = asyncio.create_task(run.execute())
+        await eventually(lambda: told(run, f"waits for process {other.info.backend_pid}"))
+        assert run.step_progress is not None
+        assert run.step_progress.phase.startswith("waiting for writers before build, ")
+        assert (run.step_progress.done, run.step_progress.total) == (0, 1)
+        assert run.step_progress.unit == "transactions"
+    assert (await running).error is None
+
+
+async def test_a_long_vacuum_tells_how_far_it_is_and_can_be_cancelled(
+    console: Console, orders: Database
+) -> None:
+    orders.execute(f"INSERT INTO {ODD}.orders SELECT n, 'x' FROM generate_series(10000, 200000) n")
+    orders.execute(f'ALTER DATABASE "{orders.name}" SET vacuum_cost_delay = 100')
+    orders.execute(f'ALTER DATABASE "{orders.name}" SET vacuum_cost_limit = 1')
+    run = await console.start("tables.vacuum", table="orders")
+    running = asyncio.create_task(run.execute())
+    await eventually(lambda: told(run, "scanning heap"))
+    assert run.step_progress is not None
+    assert run.step_progress.unit == "blocks"
+    assert run.step_progress.done < (run.step_progress.total or 0)
+    await run.cancel()
+    assert isinstance((await running).error, Interrupted)
+
+
+async def told(run: Run, phase: str) -> bool:
+    return run.step_progress is not None and phase in run.step_progress.phase
 
 
 async def test_nothing_is_maintained_on_a_standby(own_cluster: OwnClusters, consoles: Consoles) -> None:
