@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backend.partman import creating, maintaining, configuring, moving  # isort: skip
+from backend.partman import maintaining, moving, configuring, creating  # isort: skip
 from backend.partman import retaining, archiving, subdividing, scheduling  # isort: skip
 
 __all__ = [

@@ -82,7 +82,7 @@ async def move_data(
         (_manners(lock_wait), repeat, *_emptied(table)),
         danger=Danger.CHANGE if lock_wait else Danger.DISRUPT,
         notes=(
-            f"{total}{more} rows in {clean(table.name)}",
+            f"{counted(total, 'row')}{more} in {clean(table.name)}",
             "after a crash of the server the last batches may be back where they were; no row is lost",
             "VACUUM ANALYZE is worth while afterwards",
         ),

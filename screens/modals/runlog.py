@@ -150,10 +150,9 @@ def _outcome(report: Report) -> Iterator[Part]:
 
 
 def _result(result: object) -> str:
-    if not isinstance(result, list):
-        return str(result)
+    rows = result if isinstance(result, list) else [result]
     lines = []
-    for row in result[:OUTPUT_SHOWN]:
+    for row in rows[:OUTPUT_SHOWN]:
         pairs = row.items() if isinstance(row, dict) else []
         lines.append("  ".join(f"{k}: {v}" for k, v in pairs) or str(row))
     return "\n".join(lines)

@@ -94,20 +94,21 @@ async def test_from_18_on_a_large_table_is_due_at_the_cap(console: Console, data
     assert (await one(console, "free")).dead_limit == 50
 
 
-async def test_what_is_due_is_a_warning_only_where_autovacuum_is_off(
+async def test_dead_rows_are_a_warning_where_autovacuum_is_off(
     own_cluster: OwnClusters, consoles: Consoles
 ) -> None:
     server = own_cluster({"autovacuum": "on", "autovacuum_naptime": "1h"})
-    for name, options in (("kept", ""), ("forgotten", " WITH (autovacuum_enabled = off)")):
+    off = " WITH (autovacuum_enabled = off)"
+    database = Database(server, "postgres")
+    for name, options, gone in (("kept", "", 1000), ("forgotten", off, 1000), ("emptied_whole", off, 0)):
         server.psql(f"CREATE TABLE {name} (i int){options}")
         server.psql(f"INSERT INTO {name} SELECT generate_series(1, 2000)")
-    database = Database(server, "postgres")
-    for name in ("kept", "forgotten"):
-        counted(database, f"relname = '{name}' AND n_tup_ins = 2000")
+        server.psql(f"DELETE FROM {name} WHERE i <= {gone}")
+        counted(database, f"relname = '{name}' AND n_tup_ins = 2000 AND n_dead_tup = {gone}")
     judged = await (await consoles(server.dsn())).judged("tables.tables")
     assert judged.overall.health is Health.WARNING
     assert judged.overall.sentence == (
-        "public.forgotten: due: vacuum after inserts, analyze, and autovacuum is off for it"
+        "public.forgotten: due: vacuum, vacuum after inserts, analyze, and autovacuum is off for it"
     )
     assert list(judged.findings) == [("public.forgotten",)]
 
