@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import events, moves, queues, report, server, trials
+from measure import events, life, moves, queues, report, server, trials
 from measure.processes import Once
 from measure.programs import ROOT, Console, consoles
 from measure.terminal import Program
@@ -77,7 +77,9 @@ def measure(running: server.Server, candidates: list[Console], extent: Extent) -
     _say("rows out of a default partition")
     program = str(candidates[-1].python.with_name("pgtui"))
     moved = moves.moves(running, program, extent.rows, extent.moves)
-    return report.Found(starts, load, idle, keys, crowd, processes, queued, crowded_queues, moved)
+    _say("starting and stopping servers")
+    lives = life.rows(candidates[-1], 1 if extent is QUICK else life.TIMES)
+    return report.Found(starts, load, idle, keys, crowd, processes, queued, crowded_queues, moved, lives)
 
 
 def crowded(console: Console, times: int) -> trials.Keys:

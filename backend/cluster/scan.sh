@@ -11,14 +11,24 @@ newline='
 '
 b='[[:space:]]'
 seen=$newline
+known_uid= known_bin=
 put() { printf '%s\0%s\0' "$1" "$2"; }
-text() { printf '%s\0' "$1"; tr -d '\0' <"$2"; printf '\0'; }
+# Each program that is started costs a millisecond or more, so that the shell does itself what it can; its `read`
+# drops zero bytes.
+text() {
+    printf '%s\0' "$1"
+    while IFS= read -r line || [ "$line" ]; do printf '%s\n' "$line"; done <"$2"
+    printf '\0'
+}
 configuration() {
     [ -r "$1" ] || { put unreadable "$1"; return; }
     [ "$2" -lt 8 ] || return
     put file "$1"
-    printf 'text\0'; tr -d '\0' <"$1" | sed -e 's/^[[:space:]]*#.*//' -e '/^[[:space:]]*$/d'; printf '\0'
-    tr -d '\0' <"$1" | sed -n "s/^$b*\(include[a-z_]*\)$b*=\{0,1\}$b*'\{0,1\}\([^'#]*[^'#[:space:]]\).*/\1 \2/p" |
+    content=$(tr -d '\0' <"$1" | sed -e 's/^[[:space:]]*#.*//' -e '/^[[:space:]]*$/d')
+    put text "$content"
+    case $content in *include*) ;; *) return ;; esac
+    printf '%s\n' "$content" |
+    sed -n "s/^$b*\(include[a-z_]*\)$b*=\{0,1\}$b*'\{0,1\}\([^'#]*[^'#[:space:]]\).*/\1 \2/p" |
     while read -r how what; do
         case $what in /*) ;; *) what=${1%/*}/$what ;; esac
         case $how in
@@ -61,7 +71,10 @@ folder() {
 $about
 END
     put mode "$mode"; put uid "$uid"
-    put owner "$(ls -lLd -- "$real" | { read -r _ _ by _; echo "$by"; })"
+    if [ "$uid" != "$known_uid" ]; then
+        known_uid=$uid owner=$(ls -lLd -- "$real" | { read -r _ _ by _; echo "$by"; })
+    fi
+    put owner "$owner"
     major=$3
     if [ -r "$real/PG_VERSION" ]; then
         read -r major <"$real/PG_VERSION"
@@ -78,16 +91,22 @@ END
             [ ! -L "$each" ] || put tablespace "$(cd -P -- "$each" 2>/dev/null && pwd -P)"
         done
     fi
-    # Its first word is the program, in quotes or not.
-    from=$(sed -n '1s/^"\{0,1\}\(\/.*\)\/post[a-z]*"\{0,1\}\( ".*\)\{0,1\}$/\1/p' "$real/postmaster.opts" 2>/dev/null)
-    from=$(programs "$4" "$from")
+    options=; { read -r options <"$real/postmaster.opts"; } 2>/dev/null
+    # Its first word is the program, in quotes or not; quotes are around all others.
+    started=${options#\"}; started=${started%%\"*}
+    from=$(programs "$4" "${started%/post*}")
     put bin "$from"
     if [ "$from" ]; then
-        put installed "$(as_owner "$from/postgres" -V 2>/dev/null)"
+        if [ "$from" != "$known_bin" ]; then
+            known_bin=$from installed=$(as_owner "$from/postgres" -V 2>/dev/null)
+        fi
+        put installed "$installed"
         [ ! -r "$real/global/pg_control" ] || put control "$(as_owner "$from/pg_controldata" "$real" 2>/dev/null)"
     fi
     main=$2
-    [ "$main" ] || main=$(sed -n 's/.*"[-]*\(c" "\)\{0,1\}config[-_]file=\([^"]*\)".*/\2/p' "$real/postmaster.opts" 2>/dev/null)
+    if [ -z "$main" ]; then
+        case $options in *config[-_]file=*) main=${options##*config[-_]file=}; main=${main%%\"*} ;; esac
+    fi
     [ "$main" ] || [ ! -r "$real/PG_VERSION" ] || main=$real/postgresql.conf
     put main "$main"
     [ -z "$main" ] || configuration "$main" 0
@@ -126,18 +145,19 @@ for process in /proc/[0-9]*; do
     at=$(readlink "$process/cwd" 2>/dev/null)
     put cwd "$at"
     [ -n "$at" ] || put owner "$(ls -ld -- "$process" 2>/dev/null | { read -r _ _ by _; echo "$by"; })"
-    put exe "$(readlink "$process/exe" 2>/dev/null)"
+    exe=$(readlink "$process/exe" 2>/dev/null)
+    put exe "$exe"
     put stderr "$(readlink "$process/fd/2" 2>/dev/null)"
     printf 'args\0'; tr '\0' '\1' <"$process/cmdline" 2>/dev/null; printf '\0'
-    put cgroup "$(cat "$process/cgroup" 2>/dev/null)"
+    [ ! -r "$process/cgroup" ] || text cgroup "$process/cgroup"
     rest=${stat##*) }
     read -r _ parent _ <<END
 $rest
 END
     { read -r comm <"/proc/$parent/comm"; } 2>/dev/null && put parent "$comm"
     [ -n "$at" ] || at=$(tr '\0' '\n' <"$process/cmdline" 2>/dev/null | sed -n -e '/^-D$/{n;p;q;}' -e '/^-D\//{s/^-D//p;q;}')
-    case $at in /*) ;; *) continue ;; esac
-    exe=$(readlink "$process/exe" 2>/dev/null)
+    # In the root folder is only what is about to become a server, or to end.
+    case $at in /?*) ;; *) continue ;; esac
     folder "$at" '' '' "${exe%/*}"
 done
 put contained "$contained"

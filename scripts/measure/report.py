@@ -31,6 +31,7 @@ class Found:
     events: Inserted | None
     queues: Sequence[Row]
     moves: dict[str, Move] | None
+    lives: Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def _rows(found: Found) -> list[Row]:
         *_event_rows(found.events),
         *found.queues,
         *_move_rows(found.moves),
+        *found.lives,
     ]
 
 
