@@ -70,7 +70,7 @@ async def skip_batch(s: Session, queue: QueueName, consumer: ConsumerName) -> Pl
         notes=(
             f"batch {batch} ends at tick {found.next_tick};"
             f" it has been open since {found.active.isoformat(timespec='seconds')}",
-            f"{counted(events.number, 'event')} are lost for {clean(consumer)}; others still get them",
+            f"{clean(consumer)} loses {counted(events.number, 'event')}; others still get them",
         ),
         result=lambda answers: last(answers) | {"batch": batch, "events": events.number},
     )
@@ -105,7 +105,7 @@ async def retry_batch(
         (statement(_on_batch(retry, batch, found)), _one(batch)),
         danger=Danger.DISRUPT if finish else Danger.CHANGE,
         notes=(
-            f"{counted(events.number, 'event')} of batch {batch} come back {after} from now",
+            f"{after} from now it gets {counted(events.number, 'event')} of batch {batch} once more",
             "the batch is finished" if finish else "the batch stays open and is processed too",
         ),
         result=lambda answers: {

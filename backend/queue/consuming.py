@@ -273,5 +273,5 @@ async def _losses(
         notes.append(f"with it go {counted(len(gone) - 1, 'subconsumer')}")
     if main is None and sees_retries(s.facts):
         [waiting] = await ask(s, Number, _RETRYING, of.id, queue.id)
-        notes.append(f"{counted(waiting.number, 'event')} that waited to be retried are lost")
+        notes.append(f"lost with it: {counted(waiting.number, 'event')} waiting to be retried")
     return notes

@@ -8,79 +8,18 @@ from typing import Annotated, Literal
 
 from backend.core.clean import clean
 from backend.core.declare import Col, Health, Verdict
-from backend.core.facts import Query
 from backend.core.session import Session
 from backend.queue.decode import Encoding
-from backend.queue.ground import Queue, ask, queues
+from backend.queue.feeding import Feeder, Timing, all_feeders
+from backend.queue.ground import Queue, queues
 
-Timing = Literal["after", "before", "instead of"]
 Fires = Literal["yes", "no", "replica", "always"]
 
-_TRIGGERS = Query("""
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table,
-       t.tgname::pg_catalog.text AS trigger,
-       p.proname::pg_catalog.text AS function,
-       t.tgtype::pg_catalog.int4 AS type,
-       t.tgenabled::pg_catalog.text AS enabled,
-       t.tgargs AS arguments,
-       EXISTS (SELECT
-                 FROM pg_catalog.pg_index AS i
-                WHERE i.indrelid = c.oid
-                  AND i.indisprimary) AS keyed
-  FROM pg_catalog.pg_trigger AS t
-  JOIN pg_catalog.pg_class AS c
-    ON c.oid = t.tgrelid
-  JOIN pg_catalog.pg_namespace AS n
-    ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_proc AS p
-    ON p.oid = t.tgfoid
- WHERE p.pronamespace = pg_catalog.to_regnamespace('pgq')
-   AND p.proname IN ('logutriga', 'sqltriga', 'jsontriga')
-   AND NOT t.tgisinternal
-   AND t.tgparentid = 0
- ORDER BY n.nspname,
-          c.relname,
-          t.tgname
-""")
-
-_ENCODINGS: Mapping[str, Encoding] = {"logutriga": "urlencoded", "sqltriga": "sql", "jsontriga": "json"}
 _FIRES: Mapping[str, Fires] = {"O": "yes", "D": "no", "R": "replica", "A": "always"}
-_ROW, _BEFORE, _INSTEAD = 1, 2, 64
-_OPERATIONS = {4: "insert", 16: "update", 8: "delete", 32: "truncate"}
 _WORDS = ("SKIP", "backup", "deny")
 _SETTINGS = (
     "ignore", "pkey", "when", "ev_type", "ev_data", "ev_extra1", "ev_extra2", "ev_extra3", "ev_extra4",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Trigger:
-    """A trigger as the catalog has it; each of its arguments ends with a zero byte."""
-
-    table: str
-    trigger: str
-    function: str
-    type: int
-    enabled: str
-    arguments: bytes
-    keyed: bool
-
-    @property
-    def words(self) -> list[str]:
-        """Its arguments: the queue, and what changes how it works."""
-        return [w.decode("utf-8", "surrogateescape") for w in self.arguments.split(b"\0")[:-1]]
-
-    @property
-    def operations(self) -> list[str]:
-        """What it fires on."""
-        return [name for bit, name in _OPERATIONS.items() if self.type & bit]
-
-    @property
-    def timing(self) -> Timing:
-        """When it fires."""
-        if self.type & _INSTEAD:
-            return "instead of"
-        return "before" if self.type & _BEFORE else "after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +45,20 @@ class TriggerRow:
 
 async def trigger_rows(s: Session) -> list[TriggerRow]:
     """Every trigger of PgQ's, whether or not its queue is there."""
-    found = await ask(s, _Trigger, _TRIGGERS)
+    found = await all_feeders(s)
     known = {q.name: q for q in await queues(s)} if found else {}
     return [_row(t, known) for t in found]
 
 
-def _row(of: _Trigger, known: Mapping[str, Queue]) -> TriggerRow:
-    queue, *words = of.words or [""]
+def _row(of: Feeder, known: Mapping[str, Queue]) -> TriggerRow:
+    words = of.words[1:]
     settings = {n: v for n, equals, v in (w.partition("=") for w in words) if equals}
-    problem = _failing(of, queue, words, known.get(queue))
+    problem = _failing(of, words, known.get(of.queue))
     return TriggerRow(
-        queue=queue if of.words else None,
-        table=of.table,
+        queue=of.queue if of.words else None,
+        table=of.quoted,
         trigger=of.trigger,
-        encoding=_ENCODINGS[of.function],
+        encoding=of.encoding,
         operations=", ".join(of.operations),
         timing=of.timing,
         fires=_FIRES.get(of.enabled, "yes"),
@@ -132,23 +71,23 @@ def _row(of: _Trigger, known: Mapping[str, Queue]) -> TriggerRow:
     )
 
 
-def _failing(of: _Trigger, name: str, words: list[str], queue: Queue | None) -> str:
+def _failing(of: Feeder, words: list[str], queue: Queue | None) -> str:
     """Why every change of the table fails; PgQ finds out only when the trigger fires."""
     strange = [w for w in words if w not in _WORDS and w.partition("=")[0] not in _SETTINGS]
     whole = [o for o in of.operations if o != "truncate"]
     failing = {
         "it names no queue": not of.words,
-        f"there is no queue {clean(name)}": queue is None,
-        f"inserts into queue {clean(name)} are disabled": bool(queue and queue.inserts_disabled),
+        f"there is no queue {clean(of.queue)}": queue is None,
+        f"inserts into queue {clean(of.queue)} are disabled": bool(queue and queue.inserts_disabled),
         f"PgQ knows no argument {clean(strange[0] if strange else '')}": bool(strange),
         "SKIP works only before a change": "SKIP" in words and of.timing != "before",
-        "it has to fire for each row": bool(whole) and not of.type & _ROW,
+        "it has to fire for each row": bool(whole) and not of.for_each_row,
         "it denies changes": "deny" in words,
     }
     return next((sentence for sentence, holds in failing.items() if holds), "")
 
 
-def _doubtful(of: _Trigger, settings: Mapping[str, str]) -> str:
+def _doubtful(of: Feeder, settings: Mapping[str, str]) -> str:
     if of.enabled == "D":
         return "it is disabled: changes stay out of the queue"
     changes = {"update", "delete"} & set(of.operations)

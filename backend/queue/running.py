@@ -14,6 +14,7 @@ from backend.core.clean import clean
 from backend.core.declare import Ask, Danger, action
 from backend.core.errors import Failed, Missing, Refused
 from backend.core.facts import Needs, Query
+from backend.core.host import script
 from backend.core.plan import Command, File, Plan, Step, Wait
 from backend.core.session import Session
 from backend.queue import pgqd
@@ -40,6 +41,8 @@ Databases = Annotated[
 Config = Annotated[
     str | None, Ask("Configuration", help="File of another pgqd than the one pgtui started", fill=False)
 ]
+
+_UNIT_IS_KNOWN = '"$1" is-active --quiet "$2" || "$1" is-enabled --quiet "$2"'
 
 _TICKERS = Query("""
 SELECT a.pid,
@@ -276,9 +279,10 @@ def _changes(s: Session, path: PurePosixPath, text: str, settings: Mapping[str, 
 
 
 async def _has_unit(s: Session, place: pgqd.Place, files: Files) -> bool:
+    """Whether it is a service, also one that systemd has given up or is about to start again."""
     if place.systemctl is None:
         return False
-    return not (await s.host.run((place.systemctl, "is-active", "--quiet", files.unit))).code
+    return not (await s.host.run(script(_UNIT_IS_KNOWN, place.systemctl, files.unit))).code
 
 
 async def _process(s: Session, files: Files, config: str | None) -> tuple[str, pgqd.Process]:

@@ -45,7 +45,9 @@ _QUEUES = Query("""
       FROM (SELECT s.sub_queue AS queue_id,
                    u.co_name AS name,
                    s.sub_last_tick AS tick,
-                   u.co_name = '.global_watermark' OR u.co_name LIKE '.%%.watermark' AS watermark
+                   u.co_name = '.global_watermark'
+                       OR pg_catalog.left(u.co_name, 1) = '.'
+                          AND pg_catalog.right(u.co_name, 10) = '.watermark' AS watermark
               FROM pgq.subscription AS s
               JOIN pgq.consumer AS u
                 ON u.co_id = s.sub_consumer) AS o

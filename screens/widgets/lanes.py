@@ -66,7 +66,8 @@ def _told(row: Any) -> str:
     if row.batch is not None:
         return f"{row.state}, batch for {duration(row.batch_age)}"
     if row.pending_ticks:
-        return f"{row.state}, {row.pending_ticks} ticks left"
+        ticks = "1 tick" if row.pending_ticks == 1 else f"{row.pending_ticks} ticks"
+        return f"{row.state}, {ticks} left"
     return str(row.state)
 
 

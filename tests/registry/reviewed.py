@@ -21,7 +21,7 @@ _OF_THE_CATALOG = """
     pg_stat_get_last_analyze_time pg_stat_get_last_autoanalyze_time pg_stat_get_last_autovacuum_time
     pg_stat_get_last_vacuum_time pg_stat_get_lastscan pg_stat_get_live_tuples
     pg_stat_get_mod_since_analyze pg_stat_get_numscans pg_stat_get_tuples_inserted pg_table_size
-    pg_tablespace_location pg_tablespace_size pg_total_relation_size quote_ident regexp_replace
+    pg_tablespace_location pg_tablespace_size pg_total_relation_size quote_ident regexp_replace right
     set_config starts_with string_agg string_to_array substr sum to_char to_jsonb to_regclass
     to_regnamespace trunc txid_current_snapshot txid_snapshot_xmax txid_snapshot_xmin unnest upper
 """

@@ -32,7 +32,7 @@ def batch(hand: Hand) -> int:
 async def test_skips_a_batch(console: Console, hand: Hand, batch: int) -> None:
     plan = await console.plan("queue.skip_batch", **AT)
     assert (plan.subject, plan.danger) == ("orders/good", Danger.DESTROY)
-    assert "3 events are lost for good; others still get them" in plan.notes
+    assert "good loses 3 events; others still get them" in plan.notes
     assert hand.open_batch("orders", "good") == batch
     result = await console.done("queue.skip_batch", **AT)
     assert (result["batch"], result["events"]) == (batch, 3)

@@ -200,7 +200,7 @@ async def test_unregisters_a_consumer_with_what_it_wanted_to_retry(console: Cons
     hand.retry("orders", "slow", 3600)
     plan = await console.plan("queue.unregister", queue="orders", consumer="slow")
     assert (plan.subject, plan.danger) == ("orders/slow", Danger.DESTROY)
-    assert "1 event that waited to be retried are lost" in plan.notes
+    assert "lost with it: 1 event waiting to be retried" in plan.notes
     assert position(hand, "slow") is not None
     result = await console.done("queue.unregister", queue="orders", consumer="slow")
     assert result == {"queue": "orders", "consumer": "slow", "removed": 1}
