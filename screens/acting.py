@@ -90,8 +90,8 @@ async def _said_when_slow(app: App[Any], planning: Coroutine[Any, Any, Plan]) ->
 
 
 async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> dict[str, Any] | None:
-    """The parameters: from the row where it has them all, else from a form."""
-    if all(p.name in given for p in action.params if p.ask.fill):
+    """The parameters: from the row where nothing else is to be said, else from a form."""
+    if all(p.name in given or p.ask.instead or p.ask.draft for p in action.params):
         return given
     choices = {p.name: await choices_of(desk, p) for p in action.params if p.ask.choices}
     return await app.push_screen_wait(

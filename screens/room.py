@@ -345,8 +345,10 @@ class RoomPane(Frame):
             self.app.notify(f"{self.view.name} has no options", timeout=3, markup=False)
 
     def action_source(self) -> None:
-        """Show the SQL behind the view."""
-        self.post_message(self.Wanted("source", self, self.focused_table.view))
+        """Show the SQL behind the view, and the command that asks it with the same options."""
+        table = self.focused_table
+        asked = self.options if table is self.table else {}
+        self.post_message(self.Wanted("source", self, (table.view, asked)))
 
     def action_copy(self) -> None:
         """Copy the text of the row under the cursor."""
@@ -422,7 +424,7 @@ def on_row(action: Action, view: View[Any], rows: list[Any]) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {}
     for param in action.params:
-        if not param.ask.fill or not any(c.name == param.name for c in view.columns):
+        if not param.ask.fill or param.ask.instead or not any(c.name == param.name for c in view.columns):
             continue
         found = [v for row in rows if (v := getattr(row, param.name)) is not None]
         if found:

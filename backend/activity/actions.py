@@ -26,9 +26,9 @@ State = Literal[
 ROWS_OF_A_SESSION = ("activity.sessions", "activity.locks", "activity.horizon", "activity.progress")
 ROWS_OF_A_PREPARED = ("activity.prepared", "activity.locks")
 
-User = Annotated[str | None, Ask("Role", choices="activity.sessions.username", fill=False)]
-Database = Annotated[str | None, Ask("Database", choices="activity.databases.database", fill=False)]
-Application = Annotated[str | None, Ask("Application", choices="activity.sessions.application", fill=False)]
+User = Annotated[str | None, Ask("Role", choices="activity.sessions.username", instead=True)]
+Database = Annotated[str | None, Ask("Database", choices="activity.databases.database", instead=True)]
+Application = Annotated[str | None, Ask("Application", choices="activity.sessions.application", instead=True)]
 Gid = Annotated[str, Ask("Name of the prepared transaction", choices="activity.prepared.gid")]
 
 
@@ -54,7 +54,7 @@ async def terminate(
     user: User = None,
     database: Database = None,
     application: Application = None,
-    state: Annotated[State | None, Ask("State", fill=False)] = None,
+    state: Annotated[State | None, Ask("State", instead=True)] = None,
 ) -> Plan:
     """End sessions, given by process id or by role, database, application and state.
 

@@ -28,8 +28,9 @@ class Ask:
 
     `choices` is `room.view.column`; the parameter then offers that column's values. A `secret` never
     arrives as an option's value and is masked wherever it would be shown. `lines` asks for a text of
-    several lines. `fill` off keeps a selected row from filling it: a filter beside the key. One with a
-    `draft` is, on a terminal, made from that text in the user's editor.
+    several lines. `fill` off keeps a selected row from filling it, so that it is always asked for. One that
+    selects in another way stands `instead` of a row, and beside a row it is left out. One with a `draft` is,
+    on a terminal, made from that text in the user's editor.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Ask:
     secret: bool = False
     lines: bool = False
     fill: bool = True
+    instead: bool = False
     draft: Draft | None = None
 
 

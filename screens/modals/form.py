@@ -132,7 +132,8 @@ class Form(Dialog[dict[str, Any]]):
     ) -> None:
         super().__init__(title)
         self.doc = clean(doc)
-        start = {p.name: p.default for p in params if not p.required} | dict(given or {})
+        self._given = dict(given or {})
+        start = {p.name: p.default for p in params if not p.required} | self._given
         offered = choices or {}
         self.fields = [Field(p, start.get(p.name), offered.get(p.name, ())) for p in params]
 
@@ -148,7 +149,8 @@ class Form(Dialog[dict[str, Any]]):
         empty = [
             f for f in self.fields if f.param.required and isinstance(f.entry, Input) and not f.entry.value
         ]
-        for field in (empty or self.fields)[:1]:
+        left = [f for f in self.fields if f.param.name not in self._given]
+        for field in (empty or left or self.fields)[:1]:
             field.entry.focus()
 
     def on_resize(self) -> None:

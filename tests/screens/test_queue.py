@@ -7,9 +7,11 @@ from typing import Any
 from textual.pilot import Pilot
 
 from backend.core.declare import Health
+from screens.modals.form import Form
+from screens.modals.preview import Preview
 from screens.queue import QueuesPane
 from screens.widgets.lanes import Lanes, LanesView, lanes_of
-from tests.rooms.queue.conftest import bare, hand, pgq
+from tests.rooms.queue.conftest import Hand, bare, hand, pgq
 from tests.screens.samples import text
 from tests.screens.samples import until as until_soon
 from tests.screens.test_partman import base, console
@@ -111,3 +113,46 @@ async def test_why_a_rotation_is_stuck_is_said(pgq: Database) -> None:
         room = await opened(pilot, app)
         room.table.move_to(("orders",))
         await until(pilot, lambda: "rotation waits for consumer slow" in text(app))
+
+
+async def chosen(pilot: Pilot[Any], action: str) -> None:
+    """An action on the row under the cursor."""
+    await pilot.press("a", *action, "enter")
+
+
+async def test_what_a_row_does_not_say_is_asked_for(pgq: Database) -> None:
+    app = console(pgq)
+    async with app.run_test(size=(100, 40)) as pilot:
+        room = await opened(pilot, app)
+        room.table.move_to(("orders",))
+        await chosen(pilot, "configure")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        form = app.screen
+        assert isinstance(form, Form)
+        fields = {f.param.name: f for f in form.fields}
+        assert fields["queue"].value() == "orders"
+        await until(pilot, lambda: form.focused is fields["ticker_max_count"].entry)
+        await pilot.press("7", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Preview) and app.screen.ready)
+        assert "ticker_max_count: 500 becomes 7" in text(app)
+        await pilot.press("enter")
+        asked = "SELECT queue_ticker_max_count FROM pgq.queue WHERE queue_name = 'orders'"
+        await until(pilot, lambda: pgq.execute(asked) == [(7,)])
+
+
+async def test_a_batch_is_skipped_once_its_name_is_typed(pgq: Database, hand: Hand) -> None:
+    hand.open_batch("orders", "slow")
+    app = console(pgq)
+    async with app.run_test(size=(100, 40)) as pilot:
+        room = await opened(pilot, app)
+        room.table.move_to(("orders",))
+        await until(pilot, lambda: {r.consumer for r in room.detail.rows} == {"good", "slow"})
+        await pilot.press("w")
+        await until(pilot, lambda: room.detail.has_focus)
+        room.detail.move_to(("orders", "slow"))
+        await chosen(pilot, "skip")
+        await until(pilot, lambda: isinstance(app.screen, Preview) and app.screen.ready)
+        assert "slow loses 1 event; others still get them" in text(app)
+        await pilot.press(*"orders/slow", "enter")
+        asked = "SELECT count(*) FROM pgq.subscription WHERE sub_batch IS NOT NULL"
+        await until(pilot, lambda: pgq.execute(asked) == [(0,)])
