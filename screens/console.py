@@ -376,7 +376,7 @@ class Console(Screen[None]):
         if event.what == "details":
             self.run_worker(dialogs.show_details(self.app, event.pane, event.subject))
         elif event.what == "source":
-            dialogs.show_source(self.app, self.desk, event.subject)
+            dialogs.show_source(self.app, self.desk, *event.subject)
         elif event.what == "options":
             self.run_worker(dialogs.view_options(self.app, event.pane))
         elif event.what == "sort":

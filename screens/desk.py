@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backend.core.declare import Action
+from backend.core.declare import Action, View
 from backend.core.errors import Refused
 from backend.core.params import Draft, Param
 from backend.core.poller import Feed, Poller
@@ -229,6 +229,16 @@ def command_line(target: Target, action: Action, values: Mapping[str, Any]) -> s
         words += ["--dbname", target.dbname]
     for param in action.params:
         words += _option(param, values.get(param.name))
+    return shlex.join(words)
+
+
+def show_line(target: Target, view: View[Any], asked: Mapping[str, Any]) -> str:
+    """The `pgtui show` line that gives the same rows."""
+    words = ["pgtui", "show", view.name, *target_words(target)]
+    if target.dbname:
+        words += ["--dbname", target.dbname]
+    for param in view.params:
+        words += _option(param, asked.get(param.name))
     return shlex.join(words)
 
 

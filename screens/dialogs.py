@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from textual.app import App
@@ -16,7 +15,7 @@ from backend.core.params import params_of
 from backend.core.registry import actions
 from backend.core.target import Inventory
 from screens import acting, shell
-from screens.desk import Desk, target_words
+from screens.desk import Desk, show_line
 from screens.keys import HELP
 from screens.memory import Memory
 from screens.modals.confirm import Confirm
@@ -196,9 +195,9 @@ async def show_details(app: App[Any], pane: RoomPane, chosen: ViewTable.RowChose
         dialog.add(more)
 
 
-def show_source(app: App[Any], desk: Desk, view: View[Any]) -> None:
+def show_source(app: App[Any], desk: Desk, view: View[Any], asked: Mapping[str, Any]) -> None:
     """The SQL behind the view, and the command that gives the same rows."""
-    line = shlex.join(["pgtui", "show", view.name, *target_words(desk.target)])
+    line = show_line(desk.target, view, asked)
     app.push_screen(sql_dialog(view.name, desk.sql_of(view), line))
 
 

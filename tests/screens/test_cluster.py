@@ -60,6 +60,10 @@ async def test_a_view_is_asked_with_what_the_user_chooses(database: Database) ->
         await pilot.press("d", "b", "a", "tab", *"postgres", "enter")
         await until(pilot, lambda: [r.match for r in room.table.rows].count("first") == 1)
         assert room.note == "user dba, database postgres"
+        await pilot.press("S")
+        await until(pilot, lambda: "pgtui show cluster.hba" in text(app))
+        assert "--user dba --database postgres" in text(app)
+        await pilot.press("escape")
 
         room.look_at("cluster.settings")
         await until(pilot, lambda: len(room.table.rows) > 100)
