@@ -21,13 +21,13 @@ from backend.partman.place import declarative
 
 HELD = sql.Identifier("pg_temp", "pgtui_moving")
 
-# From the newest partition on, as pg_partman counts: months and days that are longer keep their place.
+# Counted from the newest partition on, as pg_partman does it: where months differ in length, so do both.
 _TIMES: LiteralString = """\
-DECLARE
     width pg_catalog.interval := {width};
     first pg_catalog.timestamptz;
     lower pg_catalog.timestamptz := {newest};
     upper pg_catalog.timestamptz;
+    alone pg_catalog.bool := false;
 BEGIN
     SELECT pg_catalog.min(d.{control}) INTO first
       FROM ONLY {default} AS d
@@ -35,48 +35,44 @@ BEGIN
     IF first IS NULL THEN RETURN; END IF;
     WHILE first >= lower + width LOOP lower := lower + width; END LOOP;
     WHILE first < lower LOOP lower := lower - width; END LOOP;
-    upper := lower + width;
-    {hold}
-    IF upper > pg_catalog.clock_timestamp() THEN
-        -- Such rows still come: those that came meanwhile have to go too, before nothing else can come.
-        {lock}
-        {hold}
-    END IF;
-    {made}
-END"""
+    upper := lower + width;"""
 _NUMBERS: LiteralString = """\
-DECLARE
     width pg_catalog.int8 := {width};
     first pg_catalog.int8;
     lower pg_catalog.int8;
     upper pg_catalog.int8;
+    alone pg_catalog.bool := false;
 BEGIN
     SELECT pg_catalog.min(d.{control}) INTO first
       FROM ONLY {default} AS d;
     IF first IS NULL THEN RETURN; END IF;
     lower := first - first % width;
-    upper := lower + width;
-    {hold}
-    -- Those that came meanwhile have to go too, before nothing else can come.
-    {lock}
-    {hold}
-    {made}
-END"""
-_HOLD: LiteralString = """\
-WITH gone AS (
-        DELETE FROM ONLY {default} AS d
-         WHERE d.{control} >= lower{type}
-           AND d.{control} < upper{type}
-        RETURNING {columns}
-    )
-    INSERT INTO {held}
-    SELECT g.*
-      FROM gone AS g;"""
-_MADE: LiteralString = """\
-IF NOT {made} THEN
+    upper := lower + width;"""
+# Columns may be called like the variables, so each one is named with its table.
+_MOVE: LiteralString = """\
+#variable_conflict use_variable
+DECLARE
+{range}
+    LOOP
+        WITH gone AS (
+            DELETE FROM ONLY {default} AS d
+             WHERE d.{control} >= lower{type}
+               AND d.{control} < upper{type}
+            RETURNING {columns}
+        )
+        INSERT INTO {held}
+        SELECT g.*
+          FROM gone AS g;
+        EXIT WHEN {settled};
+        -- Such rows still come: nobody adds any from here on, and those that came meanwhile go too.
+        LOCK TABLE ONLY {default} IN ACCESS EXCLUSIVE MODE;
+        alone := true;
+    END LOOP;
+    IF NOT {made} THEN
         RAISE EXCEPTION 'pg_partman makes no partition from % to %', lower, upper
               USING HINT = 'a table that was detached may have its name; rename it, or attach it again';
-    END IF;"""
+    END IF;
+END"""
 
 
 def whole(of: PartitionSet) -> bool:
@@ -92,26 +88,30 @@ def batch(
     listed = sql.SQL(", ").join(sql.Identifier(c) for c in columns)
     hold = sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS\nSELECT {}\n  FROM ONLY {}\n  WITH NO DATA")
     give = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE\nSELECT {}\n  FROM {}")
+    gone = sql.SQL(", ").join(sql.SQL("d.{}").format(sql.Identifier(c)) for c in columns)
     return (
         hold.format(HELD, listed, default.identifier),
-        block(_move(facts, of, default, listed)),
+        block(_move(facts, of, default, gone)),
         give.format(of.at.identifier, listed, listed, HELD),
     )
 
 
 def _move(facts: Facts, of: PartitionSet, default: Partition, columns: sql.Composable) -> sql.Composable:
-    control, timed = sql.Identifier(of.at.control or ""), of.scale.timed
-    names = {"control": control, "default": default.identifier}
-    hold = sql.SQL(_HOLD).format(
-        **names, columns=columns, held=HELD, type=sql.SQL(_as(of.at.control_type) if timed else "")
-    )
-    return sql.SQL(_TIMES if timed else _NUMBERS).format(
+    timed = of.scale.timed
+    names = {"control": sql.Identifier(of.at.control or ""), "default": default.identifier}
+    span = sql.SQL(_TIMES if timed else _NUMBERS).format(
         **names,
         width=sql.Literal((of.config or {}).get("partition_interval")),
         newest=sql.Literal(of.spans[-1].first),
-        hold=hold,
-        lock=sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE;").format(default.identifier),
-        made=sql.SQL(_MADE).format(made=_create(facts, of)),
+    )
+    return sql.SQL(_MOVE).format(
+        **names,
+        range=span,
+        columns=columns,
+        held=HELD,
+        type=sql.SQL(_as(of.at.control_type)),
+        settled=sql.SQL("alone OR upper <= pg_catalog.clock_timestamp()" if timed else "alone"),
+        made=_create(facts, of),
     )
 
 

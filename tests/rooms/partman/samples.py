@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.registry.samples import Samples
-from tests.rooms.partman.conftest import everything, gap, has_partman, stale, unmanaged
+from tests.rooms.partman.conftest import everything, gap, has_partman, major, stale, unmanaged
 from tests.servers import Database
 
 # Nothing here writes into a folder: plans alone are made.
@@ -20,7 +23,7 @@ ACTIONS: dict[str, dict[str, Any]] = {
     "partman.forget": {"parent": "public.dropped"},
     "partman.apply_retention": {"parent": "public.old"},
     "partman.archive_partition": {"partition": "public.archived_1", "folder": "/tmp"},
-    "partman.create_parent": {"parent": "public.raw", "control": "at", "interval": "1 month"},
+    "partman.create_parent": {"parent": "public.raw", "control": "at", "interval": "1 week"},
     "partman.create_sub_parent": {"parent": "public.events", "control": "at", "interval": "1 hour"},
     "partman.move_data": {"parent": "public.events"},
     "partman.schedule": {"by": "crontab"},
@@ -44,8 +47,18 @@ def populate(database: Database) -> Iterator[Samples]:
         database.execute("CREATE TABLE raw (at date NOT NULL) PARTITION BY RANGE (at)")
         database.execute("CREATE TABLE flat (LIKE events)")
         database.execute("INSERT INTO events VALUES (now() + interval '60 days')")
+    server = database.server
     yield Samples(
         views={"partman.partitions": {"parent": "public.logs"}},
         actions=ACTIONS,
         without=frozenset() if present else frozenset({"pg_partman"}),
+        varying={
+            shutil.which("pgtui") or str(Path(sys.executable).with_name("pgtui")): "PGTUI",
+            str(server.installation.bindir): "BINDIR",
+            str(server.socket_dir): "SOCKET",
+            f"port={server.port}": "port=PORT",
+            f":{server.port}/": ":PORT/",
+            "note: no cron daemon seems to run on this machine\n": "",
+        },
+        edition=f"pg_partman-{major(database)}" if present else "",
     )

@@ -77,13 +77,14 @@ async def test_rows_of_any_plain_key_reach_partitions_beside_the_others(
     console: Console, partman: Database, kind: str, interval: str, value: str
 ) -> None:
     partman.execute(
-        f"CREATE TABLE plain (n int GENERATED ALWAYS AS IDENTITY, at {kind} NOT NULL, gone int, t text,"
-        " long int GENERATED ALWAYS AS (length(t)) STORED) PARTITION BY RANGE (at)"
+        f"CREATE TABLE plain (n int GENERATED ALWAYS AS IDENTITY, lower {kind} NOT NULL, gone int,"
+        " first text, width int GENERATED ALWAYS AS (length(first)) STORED, d int, g int)"
+        " PARTITION BY RANGE (lower)"
     )
     partman.execute("ALTER TABLE plain DROP COLUMN gone")
-    create_parent(partman, "public.plain", "at", interval)
-    partman.execute(f"INSERT INTO plain (at, t) SELECT {value}, 'x' FROM generate_series(1, 4) n")
-    rows = "SELECT n, at, t, long FROM plain ORDER BY n"
+    create_parent(partman, "public.plain", "lower", interval)
+    partman.execute(f"INSERT INTO plain (lower, first) SELECT {value}, 'x' FROM generate_series(1, 4) n")
+    rows = "SELECT * FROM plain ORDER BY n"
     before = partman.execute(rows)
     assert (await console.done("partman.move_data", parent="public.plain"))["rows"] == 4
     assert partman.execute("SELECT count(*) FROM plain_default") == [(0,)]
