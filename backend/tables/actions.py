@@ -10,8 +10,9 @@ from psycopg import sql
 from backend.core.declare import Ask, Col, Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.facts import Needs, Query
-from backend.core.plan import Answers, Check, Plan, Step, statement
+from backend.core.plan import Answers, Check, Plan, Sql, Step, statement
 from backend.core.session import Session
+from backend.core.values import Interval
 from backend.tables.relation import INDEXES, TABLES, Relation, demand_right, find, may_vacuum, size
 
 ON_PRIMARY = Needs(primary=True)
@@ -93,11 +94,16 @@ async def reindex(
     concurrently: Annotated[
         bool, Ask("Concurrently", help="no is faster, and lets nobody write until it is done")
     ] = True,
+    lock_wait: Annotated[
+        Interval | None,
+        Ask("Lock wait", help="Unless given, as long as it takes; 5s where nobody can write meanwhile"),
+    ] = None,
 ) -> Plan:
     """Build an index anew, or all indexes of a table.
 
-    Readers and writers go on beside it, and each index takes its space twice until the old one goes. When it
-    fails or is cancelled, an invalid index named …_ccnew is left, which the view tables.indexes shows.
+    Readers and writers go on beside it, and each index takes its space twice until the old one goes. It waits
+    for every transaction that is older, which holds up nobody, so it does that for as long as it takes. When
+    it fails or is cancelled, an invalid index named …_ccnew is left, which the view tables.indexes shows.
     """
     relation = await _reindexed(s, index, table)
     if concurrently and relation.system:
@@ -112,10 +118,18 @@ async def reindex(
         )
     demand_right(s, relation, "reindex")
     leftovers = await s.fetch(Leftover, _LEFTOVERS, relation.oid, relation.oid)
-    return _rebuild(relation, [each.index for each in leftovers], concurrently)
+    patience = _patience(lock_wait or Interval("0s" if concurrently else "5s"))
+    return _rebuild(relation, [each.index for each in leftovers], concurrently, patience)
 
 
-def _rebuild(relation: Relation, leftovers: list[str], concurrently: bool) -> Plan:
+def _patience(wait: Interval) -> Sql:
+    milliseconds = round(wait.approximate.total_seconds() * 1000)
+    if not 0 <= milliseconds < 2**31:
+        raise Usage(f"--lock-wait {wait} is no time to wait", hint="0s waits for as long as it takes")
+    return statement(sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{milliseconds}ms")))
+
+
+def _rebuild(relation: Relation, leftovers: list[str], concurrently: bool, patience: Sql) -> Plan:
     what = "INDEX" if relation.kind in INDEXES else "TABLE"
     how = sql.SQL(" CONCURRENTLY" if concurrently else "")
     command = sql.SQL("REINDEX {}{} {}").format(sql.SQL(what), how, relation.identifier)
@@ -126,7 +140,7 @@ def _rebuild(relation: Relation, leftovers: list[str], concurrently: bool) -> Pl
         )
     if not concurrently:
         notes.append(f"nobody can write to the table until {relation.quoted} is done, nor read by the index")
-    return _measured(relation, (), command, notes, disrupt=not concurrently)
+    return _measured(relation, (patience,), command, notes, disrupt=not concurrently)
 
 
 async def _table(s: Session, name: str, verb: str) -> Relation:

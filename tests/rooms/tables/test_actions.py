@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from backend.core.declare import Danger
 from backend.core.errors import Interrupted, Missing, Refused, Usage
 from backend.core.run import Run
+from backend.core.values import Interval
 from tests.core.conftest import eventually
 from tests.rooms.tables.conftest import Console, Consoles
 from tests.servers import Database, OwnClusters
@@ -47,7 +48,7 @@ def dead(database: Database) -> Any:
 
 
 def statements(plan: Any) -> list[str]:
-    return [s.text for s in plan.steps if not s.text.startswith(("SELECT", "check"))]
+    return [s.text for s in plan.steps if not s.text.startswith(("SET", "SELECT", "check"))]
 
 
 async def test_vacuum_removes_dead_rows(console: Console, orders: Database) -> None:
@@ -212,6 +213,7 @@ async def test_a_plan_is_short_enough_to_be_read(console: Console, orders: Datab
     plan = await console.plan("tables.reindex", index="orders_pkey")
     name = f"{ODD}.orders_pkey"
     assert [s.text for s in plan.steps] == [
+        "SET lock_timeout = '0ms';",
         f"SELECT pg_catalog.pg_total_relation_size('{name}'::pg_catalog.regclass) AS bytes;",
         f'REINDEX INDEX CONCURRENTLY {ODD}."orders_pkey";',
         f"SELECT pg_catalog.pg_total_relation_size('{name}'::pg_catalog.regclass) AS bytes;",
@@ -234,6 +236,23 @@ async def test_gives_up_when_a_lock_does_not_come(console: Console, orders: Data
         report = await run.execute()
     assert report.error is not None
     assert report.error.sqlstate == "55P03"
+
+
+async def test_a_rebuild_waits_for_older_transactions_for_as_long_as_it_is_told(
+    console: Console, orders: Database
+) -> None:
+    with psycopg.connect(orders.dsn) as other:
+        other.execute(f"DELETE FROM {ODD}.orders WHERE id = 1".encode())
+        run = await console.start("tables.reindex", index="orders_pkey", lock_wait=Interval("50ms"))
+        report = await run.execute()
+    assert report.error is not None
+    assert report.error.sqlstate == "55P03"
+    for given, said in (({"concurrently": False}, "5000ms"), ({"lock_wait": Interval("1min")}, "60000ms")):
+        plan = await console.plan("tables.reindex", index="orders_pkey", **given)
+        assert plan.steps[0].text == f"SET lock_timeout = '{said}';"
+    for nonsense in ("-1s", "1000d"):
+        with pytest.raises(Usage, match="is no time to wait"):
+            await console.plan("tables.reindex", index="orders_pkey", lock_wait=Interval(nonsense))
 
 
 async def test_a_cancelled_rebuild_leaves_an_index_that_is_shown(console: Console, orders: Database) -> None:
