@@ -21,7 +21,7 @@ ROOMS = Path(__file__).parent.parent / "rooms"
 _VARYING = [
     (re.compile(pattern, re.MULTILINE), instead)
     for pattern, instead in (
-        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?)?", "TIME"),
+        (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?)?", "TIME"),
         (r"\d{4}-\d\d-\d\d", "DATE"),
         (r"_p\d{8}\b|_p\d{4}(_\d\d){2}\b", "_pDATE"),
         (r"\b\d+(?=, 'TIME')", "PID"),
@@ -30,6 +30,7 @@ _VARYING = [
         (r"'\d+ \d+ \d+'", "'CLASS OBJECT COLUMN'"),
         (r"\b\d+(\.\d+)?[KMG]\b", "SIZE"),
         (r"\b\d+ sessions, \d+ of them active", "N sessions, N of them active"),
+        (r"/\S*/\.local/state/pgtui\b", "STATE/pgtui"),
         (r"(?<=^plan: )[0-9a-f]{16}$", "HASH"),
     )
 ]

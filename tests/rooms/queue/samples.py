@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import subprocess
 import tempfile
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
+from backend.core.target import Target
 from backend.core.values import Interval
+from backend.queue import pgqd
 from tests.registry.samples import Samples
 from tests.rooms.jobmon.conftest import until
 from tests.rooms.queue.conftest import Hand, available, capture, cascade, has_pgq, sample
@@ -52,7 +56,13 @@ DAEMON = frozenset({"queue.start_daemon", "queue.stop_daemon", "queue.reload_dae
 @contextmanager
 def populate(database: Database) -> Iterator[Samples]:
     """The sample, a table that feeds a queue, an event to deliver again, a transaction that holds ticks."""
-    samples = Samples(views=VIEWS, actions=ACTIONS, on_empty=frozenset({"queue.install"}), absent=DAEMON)
+    samples = Samples(
+        views=VIEWS,
+        actions=ACTIONS,
+        on_empty=frozenset({"queue.install"}),
+        absent=DAEMON,
+        edition="pgq-3",
+    )
     if not has_pgq(database):
         absent = DAEMON | {"queue.install"}
         yield replace(samples, without=frozenset({"pgq", "pgq_node"}), absent=absent)
@@ -70,24 +80,58 @@ def populate(database: Database) -> Iterator[Samples]:
     nodes = available(database, "pgq_node")
     if nodes:
         cascade(database)
-    with psycopg.connect(database.dsn) as holding, daemon() as config:
+    with (
+        psycopg.connect(database.dsn) as holding,
+        daemon() as config,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         holding.execute("SELECT pg_catalog.txid_current()")
         hand.tick("orders")
+        varying = {folder: "FOLDER"} | of_server(database)
+        actions = ACTIONS | {
+            "queue.export_events": ACTIONS["queue.export_events"] | {"file": f"{folder}/out.jsonl"}
+        }
         if config:
-            samples = replace(samples, absent=frozenset(), actions=ACTIONS | of_daemon(config))
-        with tempfile.TemporaryDirectory() as folder:
-            export = ACTIONS["queue.export_events"] | {"file": f"{folder}/out.jsonl"}
-            yield replace(
-                samples,
-                actions=dict(samples.actions) | {"queue.export_events": export},
-                without=frozenset() if nodes else frozenset({"pgq_node"}),
-            )
+            samples = replace(samples, absent=frozenset())
+            varying |= of_process(config)
+            actions |= of_daemon(config)
+        yield replace(
+            samples,
+            actions=actions,
+            varying=varying,
+            without=frozenset() if nodes else frozenset({"pgq_node"}),
+        )
+
+
+def of_server(database: Database) -> dict[str, str]:
+    """What in plans tells of this server alone: transactions at ticks, and how it is reached."""
+    snapshots = database.execute(
+        "SELECT DISTINCT pg_catalog.txid_snapshot_xmax(tick_snapshot) FROM pgq.tick WHERE tick_queue = 1"
+    )
+    where = conninfo_to_dict(database.dsn)
+    return {
+        **{f"{xid}::pg_catalog.int8": "XID::pg_catalog.int8" for (xid,) in snapshots},
+        pgqd.label(Target("stage", database.dsn)): "SERVER",
+        f"user={where['user']} host={where['host']} port={where['port']}": "user=DBA host=HOST port=PORT",
+        f"as {where['user']}, with what {getpass.getuser()} has": "as DBA, with what USER has",
+    }
+
+
+def of_process(config: Path) -> dict[str, str]:
+    """What tells of this pgqd alone."""
+    pid = config.with_suffix(".pid").read_text().strip()
+    start = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+    return {
+        str(config.parent): "FOLDER",
+        f" {pid} {start} ": " PID START ",
+        f"process {pid})": "process PID)",
+    }
 
 
 def of_daemon(config: Path) -> dict[str, dict[str, Any]]:
     """Parameters of the actions on pgqd."""
     return {
-        "queue.start_daemon": {"databases": ["empty"]},
+        "queue.start_daemon": {"databases": ["empty"], "service": False},
         "queue.stop_daemon": {"config": str(config)},
         "queue.reload_daemon": {"config": str(config), "ticker_period": 2.0},
     }
