@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,13 @@ from backend.core.snapshot import Snapshot
 from screens.below import HIGH, Below, DetailPane
 from screens.room import show_or_hide
 from screens.widgets.shares import Share, SharesView
+
+# What the options of a view are good for, as the line of keys says it.
+OPTIONS = {
+    "cluster.settings": "changed only, compare",
+    "cluster.hba": "who would match",
+    "cluster.logs": "severity, pattern",
+}
 
 # From how many lines on there is room for the bars, and how many they may be.
 BARS, MOST_BARS = 20, 6
@@ -70,6 +78,11 @@ class ClustersPane(DetailPane):
             self.storage.stop()
         self._draw()
 
+    def footer_keys(self) -> Sequence[tuple[str, str]]:
+        """The other table, and what the view can be asked."""
+        asked = OPTIONS.get(self.view.name)
+        return [*super().footer_keys(), *([("v", asked)] if asked else [])]
+
     def _stored(self, snapshot: Snapshot) -> None:
         if self.is_mounted:
             self._draw()
@@ -82,6 +95,13 @@ class ClustersPane(DetailPane):
             shares = shares_of(found)[:MOST_BARS]
             view.styles.height = 1 + len(shares)
             view.show(shares)
+        self._leave_room(self.height - (1 + len(view.shares) if wanted else 0))
+
+    def _leave_room(self, lines: int) -> None:
+        """A host has few servers as a rule; what they do not need of their half is the log's."""
+        needed = 1 + len(self.table.rows)
+        few = self.detail.display and needed < lines // 2
+        self.query_one("#tables").styles.height = needed if few else "1fr"
 
     def _places(self) -> Snapshot | None:
         """Where the bars come from: the server's storage, or the view of it."""

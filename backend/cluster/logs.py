@@ -40,8 +40,9 @@ class LogRow:
     database: Annotated[str | None, Col("Database", priority=4)]
     sqlstate: Annotated[str | None, Col("SQLSTATE", priority=6)]
     message: Annotated[str, Col("Message", text=True, priority=1)]
-    detail: Annotated[str | None, Col("Detail", priority=8)]
-    statement: Annotated[str | None, Col("Statement", priority=8)]
+    # So wide that they come only where the message keeps its room; Enter shows them whole.
+    detail: Annotated[str | None, Col("Detail", priority=8, width=60)]
+    statement: Annotated[str | None, Col("Statement", priority=8, width=60)]
 
 
 @dataclass(frozen=True, slots=True)

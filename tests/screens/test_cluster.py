@@ -47,6 +47,15 @@ async def test_the_servers_log_and_disks_follow_the_cursor(database: Database) -
         await until(pilot, lambda: room.query_one(SharesView).shares)
         await until(pilot, lambda: "free" in text(app))
 
+        assert ("v", "who would match") not in room.keys
+        await pilot.press("/", *f"cluster={own.cluster}", "enter")
+        await until(pilot, lambda: len(room.table.rows) == 1)
+        await until(pilot, lambda: room.table.size.height == 2)
+        assert room.detail.size.height > 20
+        room.look_at("cluster.hba")
+        await until(pilot, lambda: room.table.size.height > 20)
+        assert ("v", "who would match") in room.keys
+
 
 async def test_a_view_is_asked_with_what_the_user_chooses(database: Database) -> None:
     app = console(database)
