@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from psycopg import sql
 
+from backend.cluster.admission import demand_rules
 from backend.cluster.discovery import Cluster, Found, discover
 from backend.cluster.means import Means, Mode, demand_mode, means, programs, ready
 from backend.cluster.obstacles import in_use
@@ -29,6 +30,11 @@ HowLong = Annotated[Interval, Ask("Wait", help="How long it may take, such as 60
 StopMode = Annotated[
     Mode,
     Ask("Mode", help="smart waits for sessions, fast ends them, immediate leaves a crash to recover from"),
+]
+# One that waits for sessions might be left down by whoever waits for it.
+RestartMode = Annotated[
+    Literal["fast", "immediate"],
+    Ask("Mode", help="fast ends sessions, immediate leaves a crash to recover from"),
 ]
 
 SECONDS = Interval("60s")
@@ -77,12 +83,12 @@ async def stop(
 
 @action("cluster.restart", danger=Danger.DISRUPT, needs=HOST, on=ON)
 async def restart(
-    s: Session, cluster: ClusterName = None, mode: StopMode = "fast", wait: HowLong = SECONDS
+    s: Session, cluster: ClusterName = None, mode: RestartMode = "fast", wait: HowLong = SECONDS
 ) -> Plan:
     """Stop a server and start it again, once it is sure that it would start.
 
-    The configuration is tried before anything is stopped. The program that does both goes on when pgtui is
-    gone, so that the server comes back.
+    Its configuration and its pg_hba.conf are tried before anything is stopped. The program that does both
+    goes on when pgtui is gone, so that the server comes back.
     """
     seconds = whole(wait)
     found = await discover(s)
@@ -114,7 +120,7 @@ async def _running(s: Session, found: Found, cluster: str | None, mode: Mode) ->
 
 
 async def demand_can_start(s: Session, found: Found, by: Means) -> None:
-    """Refuse what would keep the server from coming up: its start mode, folder, port or configuration."""
+    """Refuse what would keep the server from coming up: start mode, folder, port, configuration or rules."""
     cluster = by.cluster
     if cluster.start_mode == "disabled":
         raise Refused(
@@ -129,6 +135,7 @@ async def demand_can_start(s: Session, found: Found, by: Means) -> None:
     if not cluster.running:
         await _demand_port(s, found, cluster)
     await demand_startable(s.host, programs(by), None, wanted="its configuration")
+    await demand_rules(s, cluster)
 
 
 def _private(mode: str) -> bool:
@@ -215,6 +222,8 @@ async def victims(s: Session, cluster: Cluster, mode: Mode = "fast") -> tuple[st
         notes.append(f"{now.standbys} standbys or receivers are attached and have to reconnect")
     if now.prepared:
         notes.append(f"{now.prepared} prepared transactions stay, and keep their locks afterwards")
+    if mode == "smart":
+        notes.append("nobody new gets in from then on, also when the wait is over before the last one left")
     if mode == "immediate":
         notes.append("immediate is a crash: the next start recovers from the WAL")
     return tuple(notes)

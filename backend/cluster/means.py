@@ -32,8 +32,9 @@ lives() {
         for each in /proc/[0-9]*; do
             { read -r comm <"$each/comm"; } 2>/dev/null || continue
             case $comm in postgres | postmaster) ;; *) continue ;; esac
-            at=$(readlink "$each/cwd" 2>/dev/null)
-            case $at in "$1" | "$1 (deleted)") echo "${each#/proc/}"; return 0 ;; esac
+            if [ -d "$1" ]; then [ "$each/cwd" -ef "$1" ] || continue
+            else [ "$(readlink "$each/cwd" 2>/dev/null)" = "$1 (deleted)" ] || continue; fi
+            echo "${each#/proc/}"; return 0
         done
         return 1
     fi
@@ -42,23 +43,22 @@ lives() {
 """
 
 _READY = """\
-left=$(($2 * 10))
-while [ $left -gt 0 ]; do
+until=$(($(date +%s) + $2))
+while :; do
     pid=$(sed -n 1p "$1/postmaster.pid" 2>/dev/null) state=$(sed -n 8p "$1/postmaster.pid" 2>/dev/null)
     case $state in ready* | standby*) kill -0 "$pid" && { echo "pid $pid"; exit; } ;; esac
-    sleep 0.1; left=$((left - 1))
+    [ "$(date +%s)" -lt $until ] || { echo "no server is ready in $1 after $2 s" >&2; exit 1; }
+    sleep 0.1
 done
-echo "no server is ready in $1 after $2 s" >&2
-exit 1
 """
 
 _DOWN = (
     LIVES
     + """\
-left=$(($2 * 10))
+until=$(($(date +%s) + $2))
 while pid=$(lives "$1"); do
-    [ $left -gt 0 ] || { echo "server $pid still runs in $1" >&2; exit 1; }
-    sleep 0.1; left=$((left - 1))
+    [ "$(date +%s)" -lt $until ] || { echo "server $pid still runs in $1" >&2; exit 1; }
+    sleep 0.1
 done
 """
 )
@@ -71,6 +71,18 @@ at=$(wc -c <"$log" 2>/dev/null || echo 0)
 code=$?
 tail -c +$((at + 1)) "$log" 2>/dev/null | tail -n 5 >&2
 exit $code
+"""
+
+
+# In mode smart a server waits for all sessions, also for those that only look for pgtui. They are ended once
+# it lets nobody in any more, or they would be back. Who runs it and cannot log in leaves them.
+_SMART = """\
+bin=$1 data=$2
+"$bin/psql" -XqAtw -h "$3" -p "$4" -d postgres <<END || "$bin/pg_ctl" stop -s -D "$data" -m smart -W
+\\! "$bin/pg_ctl" stop -s -D "$data" -m smart -W
+SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity AS a
+ WHERE a.application_name = 'pgtui' AND a.pid <> pg_catalog.pg_backend_pid();
+END
 """
 
 
@@ -104,7 +116,12 @@ class Means:
         return Command(script(_LOGGED, log, *call), run_as=self.owner, deadline=seconds + MORE)
 
     def stop(self, mode: Mode, seconds: int) -> Command:
-        """The program that stops it and waits until it is down."""
+        """The program that stops it; in mode smart the wait is left to `down`."""
+        if mode == "smart":
+            c = self.cluster
+            call = script(_SMART, c.bin or "", c.data, c.sockets or "", str(c.port))
+            note = "and ends the sessions that look for pgtui"
+            return Command(call, run_as=self.owner, deadline=seconds + MORE, note=note)
         if self.tool != "pg_ctl":
             return self._tool("stop", ("-m", mode), seconds)
         call = self._pg_ctl("stop", "-m", mode, seconds=seconds)

@@ -131,7 +131,13 @@ async def errors_of_settings(s: Session, of: Standing) -> list[FileError]:
 
 async def errors_of_hba(s: Session, of: Standing) -> list[FileError]:
     """The lines of pg_hba.conf that the server cannot use; none where that may not be read."""
-    return await s.fetch(FileError, _HBA_ERRORS) if of.may_read_hba else []
+    try:
+        return await s.fetch(FileError, _HBA_ERRORS) if of.may_read_hba else []
+    except Missing as e:
+        raise Refused(
+            f"the server may not read its own rules: {e.message}",
+            hint="correct the file's owner and mode first",
+        ) from None
 
 
 def demand_may_reload(s: Session, of: Standing) -> None:

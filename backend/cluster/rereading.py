@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from psycopg import sql
 
+from backend.cluster.admission import demand_rules
 from backend.cluster.discovery import discover
 from backend.cluster.life import ClusterName
 from backend.cluster.means import means, programs
@@ -22,7 +25,7 @@ from backend.cluster.reloading import (
 )
 from backend.core.connection import refused_behind_pooler
 from backend.core.declare import Danger, action
-from backend.core.errors import PgtuiError, Refused
+from backend.core.errors import Missing, PgtuiError, Refused
 from backend.core.host import script
 from backend.core.plan import Command, Plan, statement
 from backend.core.session import Session
@@ -61,6 +64,7 @@ async def reload_configuration(s: Session, cluster: ClusterName = None) -> Plan:
         raise Refused(f"{chosen.name} does not run")
     by = await means(s, found, chosen)
     await demand_startable(s.host, programs(by), None, wanted="its files as they are")
+    await demand_rules(s, chosen)
     words = script(_RELOAD, chosen.bin or "", chosen.data, chosen.sockets or "", str(chosen.port or ""))
     return Plan(
         chosen.name,
@@ -84,6 +88,11 @@ async def _own(s: Session, own: Own) -> Plan:
     of = await standing(s)
     demand_may_reload(s, of)
     _demand_right([*await errors_of_settings(s, of), *await errors_of_hba(s, of)])
+    if own.cluster:
+        with contextlib.suppress(
+            Missing
+        ):  # where the host's files are out of reach, the server's word has to do
+            await demand_rules(s, own.cluster)
     name = own.cluster.name if own.cluster else s.target.label
     proof = sql.SQL(
         "SELECT pg_catalog.pg_conf_load_time() AS loaded,\n"

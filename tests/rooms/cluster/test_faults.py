@@ -1,0 +1,329 @@
+"""What goes wrong on a host: files out of reach, full disks, taken ports, rights that are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from backend.core.errors import Failed, PgtuiError, Refused
+from backend.core.values import Interval
+from backend.lab.servers import find_installations
+from tests.ports import free_port
+from tests.rooms.cluster.kinds import (
+    Common,
+    Operating,
+    Operator,
+    Subject,
+    common,
+    operating,
+    own_folder,
+    plain,
+    subject,
+)
+from tests.rooms.cluster.test_hba_editing import fill, mounts
+from tests.servers import Workspace, until
+
+__all__ = ["common", "operating", "plain", "subject"]
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+with_mounts = pytest.mark.skipif(not mounts(), reason="file systems cannot be mounted here")
+
+RULE: dict[str, Any] = {"type": "local", "database": "all", "user": "bob", "method": "reject"}
+
+
+def as_it_is(name: str) -> tuple[bytes, int, int, int]:
+    """Content, mode, owner and group of a file."""
+    about = Path(name).stat()
+    return Path(name).read_bytes(), about.st_mode, about.st_uid, about.st_gid
+
+
+async def lives_on(subject: Subject, console: Operator) -> None:
+    """The server, once it has been started again, lets the DBA in."""
+    await console.done("cluster.restart" if subject.pid() else "cluster.start")
+    assert subject.ask("SELECT 1") == [(1,)]
+
+
+# -- pg_hba.conf that the server cannot use ------------------------------------------------------
+
+
+def taken(file: Path) -> None:
+    """As a copy made by root is: nobody else may read it."""
+    os.chown(file, 0, 0)
+    file.chmod(0o600)
+
+
+def broken(file: Path) -> None:
+    file.write_text(f"{file.read_text()}hots all all trust\n")
+
+
+def emptied(file: Path) -> None:
+    file.write_text("# nothing\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(taken, "cannot be read: Permission denied", marks=as_root),
+        (broken, "hots is no type of connection"),
+        (emptied, "holds no rule"),
+        (Path.unlink, "cannot be read: No such file or directory"),
+    ],
+)
+async def test_rules_with_which_it_would_not_start_are_found_before_it_is_stopped(
+    plain: Subject, operating: Operating, spoil: Callable[[Path], None], said: str
+) -> None:
+    console = operating(plain)
+    await console.done("cluster.start")
+    before, file = plain.pid(), plain.data / "pg_hba.conf"
+    about, text = file.stat(), file.read_bytes()
+    spoil(file)
+    for action in ("cluster.restart", "cluster.reload"):
+        error = await console.refused(action)
+        assert isinstance(error, PgtuiError)
+        if action == "cluster.restart":
+            assert isinstance(error, Refused)
+            assert f"{plain.data.parent.name} would not start with its pg_hba.conf: {file}" in error.message
+            assert said in error.message
+            assert str(error.hint).startswith("it runs with the rules that it read before")
+    assert plain.pid() == before
+    await console.done("cluster.stop")
+    error = await console.refused("cluster.start")
+    assert said in error.message
+    assert plain.pid() is None
+    file.write_bytes(text)
+    os.chown(file, about.st_uid, about.st_gid)
+    file.chmod(0o600)
+    await lives_on(plain, console)
+
+
+async def test_what_only_the_servers_own_parser_finds_wrong_keeps_it_from_being_stopped_too(
+    plain: Subject, operating: Operating
+) -> None:
+    console = operating(plain)
+    await console.done("cluster.start")
+    file = plain.data / "pg_hba.conf"
+    text = file.read_text()
+    file.write_text(f"{text}host all all 127.0.0.1/32 radius\n")
+    error = await console.refused("cluster.restart")
+    assert isinstance(error, Refused)
+    assert 'authentication method "radius" requires argument' in error.message
+    file.write_text(text)
+    await lives_on(plain, console)
+
+
+@as_root
+async def test_a_file_whose_owner_cannot_be_kept_is_left_alone(plain: Subject, operating: Operating) -> None:
+    console = operating(plain)
+    await console.done("cluster.start")
+    file = plain.data / "pg_hba.conf"
+    text = file.read_bytes()
+    os.chown(file, 0, file.stat().st_gid)
+    file.chmod(0o640)
+    report = await console.run("cluster.add_hba_rule", **RULE)
+    assert isinstance(report.error, Failed)
+    assert report.error.message.endswith("its owner cannot be kept")
+    assert (file.read_bytes(), file.owner(), file.stat().st_mode & 0o777) == (text, "root", 0o640)
+    assert [p.name for p in plain.data.iterdir() if "pgtui" in p.name] == ["pgtui.conf"]
+    await lives_on(plain, console)
+
+
+@as_root
+async def test_a_rule_that_is_taken_back_leaves_owner_and_mode(
+    subject: Subject, operating: Operating
+) -> None:
+    console = operating(subject)
+    await console.done("cluster.start")
+    [(name,)] = subject.ask("SHOW hba_file")
+    before = as_it_is(name)
+    us = subject.ask("SELECT current_user")[0][0]
+    report = await console.run(
+        "cluster.add_hba_rule", type="local", database="all", user=us, method="scram-sha-256", before=1
+    )
+    assert report.error is not None
+    assert as_it_is(name) == before
+    await lives_on(subject, console)
+
+
+@as_root
+async def test_a_configuration_that_the_server_may_not_read_is_found_before_it_is_stopped(
+    plain: Subject, operating: Operating
+) -> None:
+    console = operating(plain)
+    await console.done("cluster.start")
+    before, file = plain.pid(), plain.data / "postgresql.conf"
+    about = file.stat()
+    taken(file)
+    error = await console.refused("cluster.restart")
+    assert isinstance(error, Refused)
+    assert "Permission denied" in error.message
+    assert plain.pid() == before
+    os.chown(file, about.st_uid, about.st_gid)
+    await lives_on(plain, console)
+
+
+# -- ports, folders, sessions --------------------------------------------------------------------
+
+
+async def test_a_port_on_which_another_program_listens_is_named(plain: Subject, operating: Operating) -> None:
+    console = operating(plain)
+    with socket.create_server(("127.0.0.1", plain.port)):
+        error = await console.refused("cluster.start")
+    assert isinstance(error, Refused)
+    assert error.message == f"{plain.name} wants port {plain.port}, on which another program listens"
+    assert plain.pid() is None
+    await lives_on(plain, console)
+
+
+async def test_a_folder_that_somebody_filled_since_the_plan_is_left_alone(
+    common: Common, operating: Operating
+) -> None:
+    console = operating(common.make("first"))
+    data = common.folder / "data" / "new"
+    given = {"version": common.major, "name": "new", "port": free_port(), "data": str(data)}
+    plan = await console.plan("cluster.create", **given)
+    data.mkdir()
+    (data / "somebody's").write_text("file")
+    report = await console.run("cluster.create", plan=plan)
+    assert isinstance(report.error, Failed)
+    assert [p.name for p in data.iterdir()] == ["somebody's"]
+    assert not (common.root / str(common.major) / "new" / "postgresql.conf").exists()
+    (data / "somebody's").unlink()
+    await console.done("cluster.create", **given)
+    for action in ("stop", "drop"):
+        await console.done(f"cluster.{action}", cluster=f"{common.major}/new")
+
+
+async def test_a_smart_stop_waits_for_sessions_but_not_for_those_that_look_for_pgtui(
+    common: Common, operating: Operating
+) -> None:
+    made = common.make("orders")
+    console = operating(made)
+    await console.done("cluster.start")
+    given: dict[str, Any] = {"mode": "smart", "wait": Interval("1s")}
+    with psycopg.connect(made.dsn) as working:
+        plan = await console.plan("cluster.stop", **given)
+        assert plan.notes[-1].startswith("nobody new gets in from then on")
+        report = await console.run("cluster.stop", **given)
+        assert isinstance(report.error, Failed)
+        assert f"still runs in {made.data}" in report.error.message
+        assert working.execute("SELECT 1").fetchall() == [(1,)]
+    until(lambda: made.pid() is None)
+    await lives_on(made, console)
+    await console.done("cluster.stop", mode="smart")
+    assert made.pid() is None
+    await lives_on(made, console)
+
+
+# -- disks that are full -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(workspace: Workspace) -> Iterator[Callable[[str], Path]]:
+    """Makes file systems of their own, of a size such as 192m."""
+    made: list[Path] = []
+
+    def make(size: str) -> Path:
+        folder = workspace.new_folder("small")
+        workspace.account.make_folder(folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", folder], check=True)
+        workspace.account.own(folder)
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def cramped(workspace: Workspace, small: Callable[[str], Path]) -> Iterator[Subject]:
+    """A server that is down, on a file system of its own that holds little more."""
+    made, cluster = own_folder(workspace, find_installations()[0], "plain")
+    around = small("160m")
+    data = around / "data"
+    subprocess.run(["cp", "-a", made.data, data], check=True)
+    shutil.rmtree(made.data)
+    made.data.symlink_to(data)
+    made.data = data
+    made.name = f"{cluster.installation.major}/{around.name}"
+    yield made
+    cluster.end()
+    if pid := made.pid():
+        os.kill(pid, 3)
+        until(lambda: made.pid() is None)
+    shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+@with_mounts
+async def test_a_setting_is_as_before_when_the_disk_is_full(cramped: Subject, operating: Operating) -> None:
+    console = operating(cramped)
+    await console.done("cluster.start")
+    cramped.ask("ALTER SYSTEM SET work_mem = '5MB'")
+    cramped.ask("SELECT pg_reload_conf()")
+    auto = (cramped.data / "postgresql.auto.conf").read_bytes()
+    filler = cramped.data.parent / "filler"
+    fill(filler)
+    report = await console.run("cluster.set", name="work_mem", value="6MB")
+    assert isinstance(report.error, Failed)
+    assert "No space left on device" in report.error.message
+    assert (cramped.data / "postgresql.auto.conf").read_bytes() == auto
+    assert cramped.ask("SHOW work_mem") == [("5MB",)]
+    filler.unlink()
+    await lives_on(cramped, console)
+    assert cramped.ask("SHOW work_mem") == [("5MB",)]
+
+
+@with_mounts
+async def test_a_server_is_removed_from_a_full_disk(cramped: Subject, operating: Operating) -> None:
+    fill(cramped.data.parent / "filler")
+    await operating(cramped).done("cluster.drop")
+    assert [p.name for p in cramped.data.parent.iterdir()] == ["filler"]
+
+
+@with_mounts
+async def test_a_disk_with_too_little_room_is_told_before(
+    common: Common, operating: Operating, small: Callable[[str], Path]
+) -> None:
+    console, folder = operating(common.make("first")), small("64m")
+    data = folder / "new"
+    error = await console.refused("cluster.create", version=common.major, name="new", data=str(data))
+    assert isinstance(error, Refused)
+    assert error.message == f"on the disk of {data} are only 64 MB free"
+
+
+@with_mounts
+@pytest.mark.parametrize("by", ["postgresql-common", "initdb"])
+async def test_a_disk_that_fills_up_meanwhile_leaves_no_half_of_a_server(
+    common: Common, operating: Operating, small: Callable[[str], Path], by: str
+) -> None:
+    first = common.make("first")
+    bindir = first.bindir if by == "postgresql-common" else find_installations()[0].bindir
+    major = common.major if by == "postgresql-common" else find_installations()[0].major
+    if by == "initdb" and bindir.is_relative_to("/usr/lib/postgresql"):
+        pytest.skip("postgresql-common makes servers of this version")
+    first.bindir = bindir
+    console, folder = operating(first), small("192m")
+    data = folder / "new"
+    given = {"version": major, "name": "new", "port": free_port(), "data": str(data)}
+    plan = await console.plan("cluster.create", **given)
+    filler = folder / "filler"
+    fill(filler)
+    os.truncate(filler, filler.stat().st_size - (8 << 20))
+    report = await console.run("cluster.create", plan=plan)
+    assert isinstance(report.error, Failed)
+    assert [p.name for p in folder.rglob("*") if p != filler and p != data] == []
+    assert not list((common.root / str(major)).glob("new/*"))
+    filler.unlink()
+    await console.done("cluster.create", **given)
+    first.data = data
+    for action in ("stop", "drop"):
+        await operating(first).done(f"cluster.{action}")
+    assert [p.name for p in folder.iterdir()] == []
