@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from psycopg import sql
@@ -24,8 +25,9 @@ Match = Literal["first", "perhaps", "later", "no"]
 class HbaRow:
     """One rule, or one line that is wrong."""
 
-    file: Annotated[str, Col("File", key=True, priority=7)]
+    file: Annotated[str, Col("File", key=True, hidden=True)]
     line: Annotated[int, Col("Line", key=True, priority=1)]
+    name: Annotated[str | None, Col("In", priority=1, help="The file's name, where there are several")]
     match: Annotated[
         Match | None, Col("Match", priority=1, help="first decides; perhaps needs what only the server knows")
     ]
@@ -129,7 +131,7 @@ async def rules_of(s: Session) -> list[Rule]:
 
 async def hba_rules(s: Session) -> list[HbaRow]:
     """The rules and the lines that are wrong, in the order in which the server tries them."""
-    return [_row(rule) for rule in await rules_of(s)]
+    return _rows(await rules_of(s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ async def hba_rows(s: Session, question: Question) -> list[HbaRow]:
     asking = question.demand()
     rules = await rules_of(s)
     if not asking:
-        return [_row(rule) for rule in rules]
+        return _rows(rules)
     [about] = await s.fetch(_Memberships, _ABOUT, question.user)
     ssl = about.ssl if question.ssl is None else question.ssl
     address = None if question.address in (None, "local") else ipaddress.ip_address(question.address or "")
@@ -180,20 +182,26 @@ async def hba_rows(s: Session, question: Question) -> list[HbaRow]:
 def _marked(rules: list[Rule], client: Client, network: deciding.Network) -> list[HbaRow]:
     rows: list[HbaRow] = []
     decided = False
-    for rule in rules:
+    for rule, row in zip(rules, _rows(rules), strict=True):
         fits = deciding.fits(rule, client, network)
         match: Match = "no" if fits is False else "perhaps" if fits is None else "first"
         if decided and match != "no":
             match = "later"
         decided = decided or match == "first"
-        rows.append(replace(_row(rule), match=match))
+        rows.append(replace(row, match=match))
     return rows
 
 
-def _row(rule: Rule) -> HbaRow:
+def _rows(rules: Sequence[Rule]) -> list[HbaRow]:
+    several = len({rule.file for rule in rules}) > 1
+    return [_row(rule, PurePosixPath(rule.file).name if several else None) for rule in rules]
+
+
+def _row(rule: Rule, name: str | None) -> HbaRow:
     return HbaRow(
         rule.file,
         rule.line,
+        name,
         None,
         rule.type,
         _joined(rule.database),

@@ -97,6 +97,17 @@ async def test_a_line_that_is_wrong_is_critical(guarded: Server, looking: Lookin
     assert told.health is Health.WARNING
 
 
+async def test_of_several_files_each_rule_names_its_own(guarded: Server, looking: Looking) -> None:
+    assert {r.name for r in await looking(guarded, "hba")} == {None}
+    if guarded.major < 16:
+        return  # it knows no other file
+    (guarded.data / "more.conf").write_text("local all all trust\n")
+    guarded.cluster.account.own(guarded.data / "more.conf")
+    with (guarded.data / "pg_hba.conf").open("a") as file:
+        file.write("include more.conf\n")
+    assert {r.name for r in await looking(guarded, "hba")} == {"pg_hba.conf", "more.conf"}
+
+
 async def test_what_is_asked_has_to_be_enough(guarded: Server, looking: Looking) -> None:
     with pytest.raises(Usage, match="--user"):
         await looking(guarded, "hba", database="shop")
@@ -192,7 +203,7 @@ def test_a_rule_fits_as_the_server_sees_it(
 
 def test_trust_on_the_own_machine_is_no_warning() -> None:
     def row(address: str, method: str = "trust") -> HbaRow:
-        return HbaRow("f", 1, None, "host", "all", "all", address, None, method, None, None)
+        return HbaRow("f", 1, None, None, "host", "all", "all", address, None, method, None, None)
 
     assert hba_verdict(row("127.0.0.1")) is None
     assert hba_verdict(row("samehost")) is None
