@@ -27,14 +27,14 @@ class HbaRow:
 
     file: Annotated[str, Col("File", key=True, hidden=True)]
     line: Annotated[int, Col("Line", key=True, priority=1)]
-    name: Annotated[str | None, Col("In", priority=1, help="The file's name, where there are several")]
+    name: Annotated[str | None, Col("In", priority=3, help="The file's name, where there are several")]
     match: Annotated[
         Match | None, Col("Match", priority=1, help="first decides; perhaps needs what only the server knows")
     ]
     type: Annotated[str | None, Col("Type", priority=1)]
     database: Annotated[str | None, Col("Database", priority=1)]
     user: Annotated[str | None, Col("User", priority=1)]
-    address: Annotated[str | None, Col("Address", priority=2)]
+    address: Annotated[str | None, Col("Address", priority=1)]
     netmask: Annotated[str | None, Col("Netmask", priority=8)]
     method: Annotated[str | None, Col("Method", priority=1)]
     options: Annotated[str | None, Col("Options", priority=4)]
