@@ -47,7 +47,8 @@ def show(
     values = complete(f"view {view.name}", view.params, params)
     parsed = parse(where, view.columns) if where else EVERYTHING
     question = Question(view, values, options, parsed, limit, watch)
-    printer = Printer(view, options.format(*FORMATS), options.dbname is not None)
+    empty = "no row is such as --where asks for" if parsed else view.empty
+    printer = Printer(view, options.format(*FORMATS), options.dbname is not None, empty)
     targets = options.select(options.read_inventory())
     return reach.run(lambda interrupts: _show(question, targets, printer, interrupts))
 
@@ -144,8 +145,9 @@ def _without_lacking(answers: list[Answered]) -> list[Answered]:
 class Printer:
     """Prints answers as they come; tables only when all have come, as one table."""
 
-    def __init__(self, view: View[Any], form: str, with_database: bool) -> None:
+    def __init__(self, view: View[Any], form: str, with_database: bool, empty: str) -> None:
         self.view = view
+        self.empty = empty
         self.form = form
         self.with_database = with_database
         self._headed = False
@@ -183,7 +185,7 @@ class Printer:
         self._held = []
         for answered in good:
             if not answered.snapshot.rows:
-                say(f"{_name(answered)}: {self.view.empty}")
+                say(f"{_name(answered)}: {self.empty}")
         if any(a.snapshot.rows for a in good):
             # Rich costs 50 ms that JSON and CSV need not pay.
             from tui.tables import show_table

@@ -102,9 +102,25 @@ def _set(s: Session, of: PartitionSet, given: dict[str, Any]) -> Plan:
         returned=returned,
     )
     config = of.config or {}
-    notes = tuple(f"{c}: {config.get(c)} becomes {v}" for c, v in given.items())
+    notes = tuple(_becomes(c, config.get(c), None if v == NONE else v) for c, v in given.items())
     gone = f"pg_partman does not manage {of.at.parent} any more; nothing was changed"
     return Plan(of.at.parent, (statement(change), _one(gone)), notes=notes, result=last)
+
+
+def _becomes(column: str, before: Any, after: Any) -> str:
+    if before == after:
+        return f"{column}: {_word(before)} stays"
+    return f"{column}: {_word(before)} becomes {_word(after)}"
+
+
+def _word(value: Any) -> str:
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
 
 
 def _one(otherwise: str) -> Check:

@@ -112,6 +112,9 @@ def test_an_empty_view_says_so_on_standard_error(pgtui: Pgtui) -> None:
     ended = pgtui("show", "activity.locks")
     assert (ended.code, ended.out) == (0, "")
     assert "a: nobody waits for a lock" in ended.err
+    ended = pgtui("show", "activity.databases", "--where", "database=nosuch")
+    assert (ended.code, ended.out) == (0, "")
+    assert "a: no row is such as --where asks for" in ended.err
 
 
 def test_awkward_names_are_exact_in_json_and_csv(pgtui: Pgtui, prepared: Callable[[str], str]) -> None:

@@ -171,7 +171,15 @@ async def test_gives_partitions_the_privileges_of_their_parent(console: Console,
 async def test_configures_only_what_is_given(console: Console, partman: Database) -> None:
     given = {"premake": 9, "retention": "2 mons", "keep_table": False, "automatic": False, "infinite": True}
     plan = await console.plan("partman.configure", parent="public.events", **given)
-    assert "premake: 4 becomes 9" in plan.notes
+    assert plan.notes == (
+        "premake: 4 becomes 9",
+        "retention: none becomes 2 mons",
+        "retention_keep_table: yes becomes no",
+        "automatic_maintenance: on becomes off",
+        "infinite_time_partitions: no becomes yes",
+    )
+    plan = await console.plan("partman.configure", parent="public.events", premake=1, keep_table=True)
+    assert plan.notes == ("premake: 4 becomes 1", "retention_keep_table: yes stays")
     row = (
         "SELECT premake, retention, retention_keep_table, automatic_maintenance, infinite_time_partitions,"
         " retention_keep_index FROM partman.part_config WHERE parent_table = 'public.events'"
