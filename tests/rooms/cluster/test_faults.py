@@ -7,13 +7,18 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from backend.cluster.discovery import discover
 from backend.core.errors import Failed, PgtuiError, Refused
+from backend.core.local import LocalHost
+from backend.core.session import Session
+from backend.core.target import Target
 from backend.core.values import Interval
 from backend.lab.servers import find_installations
 from tests.ports import free_port
@@ -220,6 +225,22 @@ async def test_a_smart_stop_waits_for_sessions_but_not_for_those_that_look_for_p
     await console.done("cluster.stop", mode="smart")
     assert made.pid() is None
     await lives_on(made, console)
+
+
+async def test_servers_that_share_a_port_are_told_apart(workspace: Workspace) -> None:
+    one, first = own_folder(workspace, find_installations()[0], "plain")
+    _, second = own_folder(workspace, find_installations()[0], "plain")
+    second = replace(second, port=first.port)
+    for cluster in (first, second):
+        cluster.start()
+    session = Session(Target("t", one.dsn), LocalHost())
+    try:
+        assert (await discover(session)).pick().data == str(first.data)
+    finally:
+        await session.close()
+        for cluster in (first, second):
+            cluster.end()
+            shutil.rmtree(cluster.folder)
 
 
 # -- disks that are full -------------------------------------------------------------------------
