@@ -46,7 +46,8 @@ async def ask_password(app: App[Any], prompt: str) -> str | None:
 async def pick_room(app: App[Any], rooms: Sequence[Room]) -> str | None:
     """A room's name."""
     items = [
-        Item(r.name, r.title, r.doc, key=str((n + 1) % 10) if n < 10 else "") for n, r in enumerate(rooms)
+        Item(r.name, r.title, r.doc, key=str((n + 1) % 10) if n < 10 else "", also=r.name)
+        for n, r in enumerate(rooms)
     ]
     return await app.push_screen_wait(Picker("Rooms", items))
 
@@ -125,7 +126,7 @@ async def palette(console: Console) -> None:
 def _palette_items(console: Console) -> list[Item]:
     from backend.core.registry import views
 
-    items = [Item(("room", r), r.title, r.doc, key="room") for r in console.rooms]
+    items = [Item(("room", r), r.title, r.doc, key="room", also=r.name) for r in console.rooms]
     items += [Item(("view", v.name), v.name, v.doc, key="view") for r in console.rooms for v in views(r.name)
               if not any(p.required for p in v.params)]  # fmt: skip
     for action in actions():

@@ -19,7 +19,10 @@ from screens.widgets.lines import joined
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to pick: what is answered, how it is called, and what more there is to know."""
+    """Something to pick: what is answered, how it is called, and what more there is to know.
+
+    It is found by `also` too, which is not shown.
+    """
 
     value: Any
     label: str
@@ -27,11 +30,12 @@ class Item:
     key: str = ""
     unavailable: str = ""
     health: Health = Health.OK
+    also: str = ""
 
     @property
     def words(self) -> str:
         """What typing is compared with."""
-        return f"{self.label} {self.detail}".lower()
+        return f"{self.label} {self.detail} {self.also}".lower()
 
 
 class PickList(Widget):

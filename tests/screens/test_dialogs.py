@@ -133,6 +133,16 @@ async def test_typing_narrows_a_list_down_and_enter_takes_the_best() -> None:
         assert await asked.answer() == "a"
 
 
+async def test_an_item_is_found_by_the_name_that_the_command_line_gives_it() -> None:
+    rooms = [Item("activity", "Activity", also="activity"), Item("partman", "Partitions", also="partman")]
+    async with Stage(ViewTable(VIEW)).run_test() as pilot:
+        asked = Asked(pilot, Picker("Rooms", rooms))
+        asked.dialog.entry.value = "partman"
+        await until(pilot, lambda: "Activity" not in text(pilot.app))
+        await pilot.press("enter")
+        assert await asked.answer() == "partman"
+
+
 async def test_what_is_unavailable_says_why_and_is_not_taken() -> None:
     async with Stage(ViewTable(VIEW)).run_test() as pilot:
         asked = Asked(pilot, Picker("Actions", ITEMS, current="b"))
