@@ -136,12 +136,15 @@ class QueuesPane(DetailPane):
         row = self.table.cursor_row if self.view.name == "queue.queues" else None
         found = self.detail.snapshot
         show_or_hide(summary, row is not None and self.height >= HIGH)
-        show_or_hide(lanes, self.detail.display and self.height >= LANES and bool(found.rows))
+        # While the next queue's consumers come, the lanes keep their place: each layout paints everything.
+        coming = found.loading and lanes.display
+        show_or_hide(lanes, self.detail.display and self.height >= LANES and (coming or bool(found.rows)))
         if row is not None:
             summary.say(*self._words(row))
         if lanes.display:
             healths = [found.judgement.of(found.view.key(r)).health for r in found.rows]
             lanes.show(lanes_of(found.rows, healths))
+        if lanes.display and not coming:
             lanes.styles.height = 1 + min(len(found.rows), MOST_LANES)
 
     def _words(self, row: Any) -> tuple[list[Word], list[Word]]:

@@ -114,6 +114,8 @@ class LanesView(Widget):
         return name, max(width - name - TOLD - 4, 4)
 
     def _ticks(self, width: int) -> list[tuple[str, str]]:
+        if not self.lanes.lanes:
+            return [("", "")]
         name, room = self._room(width)
         lowest, newest = f"tick {self.lanes.low} ", f" {self.lanes.high}"
         between = "─" * (room - len(lowest) - len(newest))

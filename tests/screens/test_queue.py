@@ -85,6 +85,9 @@ async def test_consumers_lanes_and_events_follow_the_cursor(pgq: Database) -> No
         assert not room.peek.display
 
         await pilot.press("escape")
+        room.detail.watch_row({"queue": "idle"})
+        assert room.detail.snapshot.loading
+        assert lanes.display and not lanes.lanes.lanes, "nothing is laid out anew for a moment"
         room.table.move_to(("idle",))
         await until(pilot, lambda: "orders" not in {r.queue for r in room.detail.rows})
 
