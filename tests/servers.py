@@ -21,8 +21,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from backend.lab.account import Account, server_account
-from backend.lab.cluster import PrivateCluster, fits_a_socket, free_port
+from backend.lab.cluster import PrivateCluster, fits_a_socket
 from backend.lab.servers import Installation, find_installations
+from tests.ports import free_port
 
 SUPPORTED = (14, 15, 16, 17, 18)
 ROOT_VARIABLE = "TESTS_OF_PGTUI_ROOT"

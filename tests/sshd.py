@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.lab.cluster import free_port
+from tests.ports import free_port
 from tests.servers import Workspace
 
 __all__ = ["Sshd", "own_sshd", "sshd"]

@@ -21,7 +21,7 @@ text() {
     printf '\0'
 }
 configuration() {
-    [ -r "$1" ] || { put unreadable "$1"; return; }
+    [ -r "$1" ] || { [ "$me" = 0 ] || put unreadable "$1"; return; }
     [ "$2" -lt 8 ] || return
     put file "$1"
     content=$(tr -d '\0' <"$1" | sed -e 's/^[[:space:]]*#.*//' -e '/^[[:space:]]*$/d')
@@ -67,6 +67,8 @@ folder() {
     put given "$1"
     put conf "$2"
     about=$(ls -nLd -- "$real" 2>/dev/null) || { put absent yes; return; }
+    # What root cannot read is not there, or not yet.
+    [ "$me" != 0 ] || [ -r "$real/PG_VERSION" ] || { put absent yes; return; }
     read -r mode _ uid gid _ <<END
 $about
 END

@@ -33,6 +33,7 @@ async def dawdle(s: Session) -> Plan:
     """Take long to make a plan."""
     import asyncio
 
+    print("dawdling", file=sys.stderr, flush=True)
     await asyncio.sleep(60)
     return Plan(s.target.name, ())
 

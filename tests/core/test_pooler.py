@@ -22,8 +22,8 @@ from backend.core.plan import Plan, statement
 from backend.core.run import Run, make_plan
 from backend.core.session import Session
 from backend.core.target import Target
-from backend.lab.cluster import free_port
 from tests.core.conftest import OpenSession, Value
+from tests.ports import free_port
 from tests.servers import Database, Workspace
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")

@@ -14,11 +14,11 @@ from backend.core.errors import Unreachable, Usage
 from backend.core.folders import runtime_folder
 from backend.core.host import Forward
 from backend.core.ssh import SshHost
-from backend.lab.cluster import free_port
 from tests.core.hosts.conftest import Connect
 from tests.core.hosts.test_hosts import names
 from tests.core.hosts.test_run_as import login_account
 from tests.core.hosts.test_ssh_host import OwnSshd
+from tests.ports import free_port
 from tests.servers import OwnClusters, Server, Workspace
 from tests.sshd import Sshd
 

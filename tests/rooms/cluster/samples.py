@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backend.lab.cluster import PrivateCluster, free_port
+from backend.lab.cluster import PrivateCluster
 from backend.lab.servers import find_installations
+from tests.ports import free_port
 from tests.registry.samples import Samples
 from tests.servers import Database, until
 

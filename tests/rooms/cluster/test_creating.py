@@ -10,8 +10,8 @@ import pytest
 
 from backend.core.declare import Danger
 from backend.core.errors import Failed, Missing, Refused, Usage
-from backend.lab.cluster import free_port
 from backend.lab.servers import find_installations
+from tests.ports import free_port
 from tests.rooms.cluster.kinds import (
     Common,
     Operating,

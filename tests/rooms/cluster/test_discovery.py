@@ -20,8 +20,8 @@ from backend.core.local import LocalHost
 from backend.core.session import Session
 from backend.core.ssh import SshHost
 from backend.core.target import Target
-from backend.lab.cluster import free_port
 from tests.core.hosts.test_run_as import login_account
+from tests.ports import free_port
 from tests.rooms.cluster.kinds import Common, Operating, Subject, common, operating, subject
 from tests.servers import OwnClusters, Server, until
 from tests.sshd import Options, Sshd, own_sshd, sshd
