@@ -33,8 +33,8 @@ def keep(step: Step) -> Kept | None:
         case Wait():
             what = {"statement": _text(step.statement)}
             fields = ("until", "deadline", "every", "dbname")
-        case Repeat() if not step.before:
-            what = {"statement": _text(step.statement)}
+        case Repeat():
+            what = {"statement": _text(step.statement), "before": [_text(s) for s in step.before]}
             fields = ("until", "total", "pause", "unit", "dbname")
         case _:
             return None
@@ -55,7 +55,8 @@ def make_again(kept: Kept) -> Step:
         case "wait":
             return Wait(_statement(more.pop("statement")), **more)
         case _:
-            return Repeat(_statement(more.pop("statement")), **more)
+            before = tuple(_statement(s) for s in more.pop("before"))
+            return Repeat(_statement(more.pop("statement")), before=before, **more)
 
 
 def _text(statement: sql.Composable) -> str | None:

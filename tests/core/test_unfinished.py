@@ -188,7 +188,13 @@ STEPS: list[Step] = [
     Command(("pg_ctl", "restart", "-m", "fast"), deadline=5, long=True, run_as="postgres", ok=(0, 3), on="b"),
     File(PurePosixPath("/etc/x"), None, "new\n", run_as="postgres"),
     Wait(sql.SQL("SELECT true"), until="it is so", deadline=3, every=0.1),
-    Repeat(sql.SQL("SELECT 0"), until="none is left", total=9, unit="batches"),
+    Repeat(
+        sql.SQL("SELECT 0"),
+        before=(sql.SQL("SELECT 1"),),
+        until="none is left",
+        total=9,
+        unit="batches",
+    ),
 ]
 
 
