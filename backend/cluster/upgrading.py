@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
+from backend.cluster.admission import demand_rules
 from backend.cluster.creating import LEAST_FREE
 from backend.cluster.discovery import Cluster, discover
 from backend.cluster.life import ON, ClusterName, victims
@@ -98,9 +99,9 @@ async def upgrade(
     """Take a server of postgresql-common to another major version, under the same name and port.
 
     pg_upgradecluster stops the server before it looks at what it needs; so everything that it would miss is
-    looked for first: programs, a free name, space, extensions and libraries. The old cluster stays, stopped
-    and on another port. With link its files are the new one's too, so it can never be started again: that
-    is `destroy`.
+    looked for first: rules, programs, a free name, space, extensions and libraries. The old cluster stays,
+    stopped and on another port. With link its files are the new one's too, so it can never be started again:
+    that is `destroy`.
     """
     found = await discover(s)
     chosen = found.pick(cluster)
@@ -112,6 +113,7 @@ async def upgrade(
         raise Refused(f"{chosen.name} is PostgreSQL {major} already, and {to} is not newer")
     if f"{to}/{name}" in [c.name for c in found.clusters]:
         raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
+    await demand_rules(s, chosen)
     await _demand_programs(s, to, method)
     if not await agreed(s, chosen):
         raise misled(chosen)

@@ -124,6 +124,24 @@ async def test_what_only_the_servers_own_parser_finds_wrong_keeps_it_from_being_
     await lives_on(plain, console)
 
 
+async def test_a_server_is_neither_renamed_nor_upgraded_with_rules_that_are_wrong(
+    common: Common, operating: Operating
+) -> None:
+    made = common.make("orders")
+    console = operating(made)
+    await console.done("cluster.start")
+    before, file = made.pid(), common.root / made.name / "pg_hba.conf"
+    text = file.read_text()
+    broken(file)
+    for action, given in (("rename", {"to": "sales"}), ("upgrade", {"to": common.major + 1})):
+        error = await console.refused(f"cluster.{action}", **given)
+        assert isinstance(error, Refused)
+        assert error.message.endswith("hots is no type of connection")
+    assert made.pid() == before
+    file.write_text(text)
+    await lives_on(made, console)
+
+
 @as_root
 async def test_a_file_whose_owner_cannot_be_kept_is_left_alone(plain: Subject, operating: Operating) -> None:
     console = operating(plain)
