@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from backend.cluster.discovery import Cluster, Found, Kind, Role, StartMode, discover
+from backend.cluster.discovery import Cluster, Found, Role, StartMode, discover
+from backend.cluster.naming import Kind
 from backend.cluster.pidfile import State
 from backend.cluster.place import asked
 from backend.core.declare import Col, Health, Verdict

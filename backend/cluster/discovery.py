@@ -7,7 +7,6 @@ the data folder's name. Whether one runs is said by `pidfile`, its settings whil
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,18 +17,15 @@ from backend.cluster import pidfile, units
 from backend.cluster.conffile import settings
 from backend.cluster.hiding import contained, hidden, is_hidden
 from backend.cluster.manager import manager_of
+from backend.cluster.naming import Kind, kind_of, name_of, told_apart
 from backend.cluster.owning import own_folder
 from backend.cluster.pidfile import Clock, State
 from backend.cluster.scan import ROOTS, Folder, Scan, look, pairs
 from backend.core.errors import Missing, PgtuiError, Refused, nearest
 from backend.core.session import Session
 
-Kind = Literal["debian", "rpm", "plain"]
 Role = Literal["primary", "standby"]
 StartMode = Literal["auto", "manual", "disabled"]
-
-# The last part of a data folder's path when it says nothing of the server.
-_DULL = {"data", "pgdata", "pgsql_data"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +147,7 @@ def understand(scan: Scan) -> Found:
     clock = Clock(_whole(scan.values.get("ticks")) or 0, _whole(scan.values.get("boot")) or 0)
     folders = [f for f in scan.folders if "absent" not in f.values or f.debian or _lives(f, scan, clock)]
     clusters = [_cluster(f, scan, clock) for f in folders]
-    named = _named(clusters)
+    named = told_apart(clusters)
     order = sorted(named, key=lambda c: (-(c.major or 0), c.name))
     return Found(
         tuple(order),
@@ -175,12 +171,12 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
     told = configured | started
     control = dict(pairs(values.get("control", ""), ":"))
     debian = scan.debian.get(folder.debian, {})
-    kind = _kind(folder)
+    kind = kind_of(folder)
     unit = units.of(folder, how.process, scan, kind)
     confdir = str(PurePosixPath(main).parent) if main else None
     major = _whole(values.get("major")) or _major(folder)
     return Cluster(
-        name=_name(folder, kind, major),
+        name=name_of(folder, kind, major),
         kind=kind,
         data=folder.path,
         state=how.state,
@@ -219,44 +215,6 @@ def _since(how: pidfile.Standing, clock: Clock) -> datetime | None:
     if how.process is None:
         return None
     return (how.file and how.file.started) or clock.began(how.process)
-
-
-def _kind(folder: Folder) -> Kind:
-    if folder.debian:
-        return "debian"
-    return "rpm" if re.search(r"/pgsql/(\d+/)?data$", folder.path) else "plain"
-
-
-def _name(folder: Folder, kind: Kind, major: int | None) -> str:
-    if kind == "debian":
-        return "/".join(PurePosixPath(folder.debian).parts[-2:])
-    return f"{major or '?'}/{_stem(folder.path)}"
-
-
-def _stem(path: str) -> str:
-    """The last part of the path that says something."""
-    last, *before = [*reversed(PurePosixPath(path.removesuffix(" (deleted)")).parts), ""]
-    telling = [p for p in before if not p.isdigit() and p not in ("/", "")]
-    return telling[0] if last in _DULL and telling and not before[0].isdigit() else last
-
-
-def _named(clusters: Sequence[Cluster]) -> list[Cluster]:
-    """The clusters with names of their own: where two would share one, more of the path tells them apart."""
-    named = list(clusters)
-    for deeper in range(2, 9):
-        times = Counter(c.name for c in named)
-        named = [
-            c if times[c.name] == 1 or c.kind == "debian" else replace(c, name=_name_of(c, deeper))
-            for c in named
-        ]
-    return named
-
-
-def _name_of(cluster: Cluster, depth: int) -> str:
-    """The version and so many parts of the path, counted from the one that says something."""
-    parts = PurePosixPath(cluster.data).parts[1:]
-    telling = parts[:-1] if parts[-1] in _DULL else parts
-    return f"{cluster.major or '?'}/{'/'.join(telling[-depth:])}"
 
 
 def _options(args: Sequence[str]) -> dict[str, str]:

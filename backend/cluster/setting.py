@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from psycopg import sql
 
-from backend.cluster import guc
+from backend.cluster import guc, proving
 from backend.cluster.guc import SETTINGS, Setting
 from backend.cluster.obstacles import demand_reachable, demand_room
 from backend.cluster.offline import Programs, demand_startable, read_auto_conf, replaced
@@ -28,7 +27,7 @@ from backend.core.declare import Danger, action
 from backend.core.errors import Missing, PgtuiError, Refused
 from backend.core.facts import Query
 from backend.core.params import Ask
-from backend.core.plan import Answers, Check, Plan, Step, statement
+from backend.core.plan import Plan, Step, statement
 from backend.core.session import Session
 
 Name = Annotated[str, Ask("Setting", choices="cluster.settings.name")]
@@ -64,9 +63,6 @@ SELECT pg_catalog.quote_ident(d.datname) AS database,
        LATERAL pg_catalog.unnest(s.setconfig) AS c(entry)
  WHERE pg_catalog.starts_with(pg_catalog.lower(c.entry), pg_catalog.lower(%s) || '=')
  ORDER BY 1, 2""")
-
-# Sources that are not the files': a session sees its own value there, whatever the files say.
-_OWN = ("session", "client", "database", "user", "database user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +233,8 @@ async def _plan(
     )
     steps: list[Step] = [before_all(), statement(change, undo=statement(back))]
     if ground.of.may_read:
-        steps += _written(setting, written)
-    steps += [reload(), reloaded(), *_proof(s, ground, written)]
+        steps += proving.in_file(setting, written)
+    steps += [reload(), reloaded(), *proving.in_force(s, setting, written)]
     before = f"ALTER SYSTEM had {ground.before}" if ground.before is not None else "not by ALTER SYSTEM"
     told = (
         f"now {setting.shown} ({before})",
@@ -246,82 +242,4 @@ async def _plan(
         *guc.effect(setting),
         *(shadow.sentence for shadow in shadows),
     )
-    return Plan(setting.name, tuple(steps), notes=told, result=_result(setting))
-
-
-def _written(setting: Setting, written: str | None) -> list[Step]:
-    """What stands in the file is looked at before it is loaded: a list may have become one element."""
-
-    def holds(answers: Answers) -> bool:
-        rows = answers[-1].rows
-        if written is None:
-            return not rows
-        return bool(rows) and guc.same(setting, str(rows[0]["value"]), written)
-
-    look = sql.SQL(
-        "SELECT f.setting AS value\n  FROM pg_catalog.pg_file_settings AS f\n"
-        " WHERE f.name = {name}\n   AND f.sourcefile ~ '/postgresql\\.auto\\.conf$'\n"
-        " ORDER BY f.seqno DESC\n LIMIT 1"
-    ).format(name=sql.Literal(setting.name))
-    return [
-        statement(look),
-        Check(
-            holds,
-            that="the file says what was meant",
-            otherwise=lambda a: (
-                f"the server wrote {a[-1].scalar!r} for {setting.name} and not {written!r}; it was taken back"
-            ),
-        ),
-    ]
-
-
-def _proof(s: Session, ground: Ground, written: str | None) -> list[Step]:
-    """A new session's view of the setting, and whether that is what was meant."""
-    setting = ground.setting
-    look = sql.SQL(
-        "SELECT p.name,\n"
-        "       CASE WHEN p.source IN ('session', 'client') THEN p.reset_val ELSE p.setting END AS value,\n"
-        "       p.source,\n       p.sourcefile,\n       p.pending_restart\n"
-        "  FROM pg_catalog.pg_settings AS p\n WHERE p.name = {name}"
-    ).format(name=sql.Literal(setting.name))
-    return [
-        statement(look, dbname=s.facts.database, note="in a new session"),
-        Check(
-            lambda answers: _took(setting, answers[-1].first, written is not None),
-            that=f"{setting.name} took, or waits for the restart",
-            otherwise=lambda a: f"the server has not taken {setting.name}: {_found(a[-1].first)}",
-        ),
-    ]
-
-
-def _took(setting: Setting, row: Any, is_set: bool) -> bool:
-    if row.get("pending_restart"):
-        return setting.context == "postmaster"
-    if setting.context == "postmaster" and row.get("value") == setting.value:
-        return True  # the same value, from another place
-    if row.get("source") in _OWN:
-        return True
-    file = row.get("sourcefile")
-    if file is None:
-        return not is_set or row.get("source") == "configuration file"
-    return str(file).endswith("/postgresql.auto.conf") is is_set
-
-
-def _found(row: Any) -> str:
-    where = row.get("sourcefile") or row.get("source")
-    return f"it is {row.get('value')}, from {where}"
-
-
-def _result(setting: Setting) -> Callable[[Answers], Any]:
-    def told(answers: Answers) -> dict[str, Any]:
-        row = next((a.first for a in reversed(answers) if "pending_restart" in a.first), {})
-        return {
-            "name": setting.name,
-            "value": row.get("value"),
-            "unit": setting.unit,
-            "was": setting.value,
-            "source": row.get("source"),
-            "restart": bool(row.get("pending_restart")),
-        }
-
-    return told
+    return Plan(setting.name, tuple(steps), notes=told, result=proving.result(setting))
