@@ -33,7 +33,8 @@ async def dawdle(s: Session) -> Plan:
     """Take long to make a plan."""
     import asyncio
 
-    print("dawdling", file=sys.stderr, flush=True)
+    sys.stderr.write("dawdling\n")
+    sys.stderr.flush()
     await asyncio.sleep(60)
     return Plan(s.target.name, ())
 
