@@ -20,6 +20,7 @@ from backend.partman.catalog import PartitionSet, numbers
 from backend.partman.found import find_managed, literal
 from backend.partman.maintaining import ON, ParentName, target
 from backend.partman.place import ACTING, ask, declarative
+from backend.partman.referring import demand_no_loss
 
 # Counting more than this for a progress bar is not worth the wait.
 MOST_COUNTED = 5_000_000
@@ -72,6 +73,7 @@ async def move_data(
     total = await _rows(s, table)
     if not total:
         return Plan(found.at.parent, (), notes=(f"{clean(table.name)} has no rows to move",))
+    told = await demand_no_loss(s, [found.at.oid, table.oid])
     *before, move = await _batch(s, found, batch_interval, old, table)
     more = " or more" if total >= MOST_COUNTED else ""
     repeat = Repeat(
@@ -83,6 +85,7 @@ async def move_data(
         danger=Danger.CHANGE if lock_wait else Danger.DISRUPT,
         notes=(
             f"{counted(total, 'row')}{more} in {clean(table.name)}",
+            *told,
             "after a crash of the server the last batches may be back where they were; no row is lost",
             "VACUUM ANALYZE is worth while afterwards",
         ),
@@ -204,11 +207,12 @@ async def undo(
         )
     if any(p.relkind == "p" for p in found.partitions):
         raise Refused(f"partitions of {clean(found.at.parent)} are sets themselves", hint="undo those first")
+    told = await demand_no_loss(s, [found.at.oid, *(p.oid for p in found.partitions)])
     return Plan(
         found.at.parent,
         (Repeat(_undo(s, found, table, keep_tables, lock_wait), until="none is left", unit="partitions"),
          *_forgotten(s, found)),
-        notes=(f"all rows go to {clean(table.name)}", f"{counted(found.partitions, 'partition')} end"),
+        notes=(f"all rows go to {clean(table.name)}", f"{counted(found.partitions, 'partition')} end", *told),
         rows=tuple(target(found, p) for p in found.partitions),
         result=lambda answers: {"parent": found.at.parent, "into": table.name, "undone": answers[0].count},
     )  # fmt: skip

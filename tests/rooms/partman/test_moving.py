@@ -64,6 +64,49 @@ async def test_rows_that_stay_locked_are_told(console: Console, partman: Databas
 
 
 @pytest.mark.parametrize(
+    ("on_delete", "would"),
+    [
+        ("CASCADE", "delete the rows that refer to it"),
+        ("SET NULL", "make what refers to it null"),
+        ("SET DEFAULT", "change what refers to it"),
+    ],
+)
+async def test_rows_that_others_hang_on_are_not_moved(
+    console: Console, partman: Database, on_delete: str, would: str
+) -> None:
+    partman.execute("ALTER TABLE events ADD UNIQUE (at)")
+    partman.execute(f"CREATE TABLE notes (at timestamptz REFERENCES events (at) ON DELETE {on_delete})")
+    partman.execute(STRAND)
+    partman.execute("INSERT INTO notes SELECT at FROM events_default")
+    partman.execute("CREATE TABLE old_events (LIKE events)")
+    for name, given in (("move_data", {}), ("undo", {"into": "public.old_events"})):
+        with pytest.raises(Refused) as caught:
+            await console.plan(f"partman.{name}", parent="public.events", **given)
+        assert caught.value.message == (
+            f"public.notes refers to public.events ON DELETE {on_delete}: a row that moves is deleted and"
+            f" inserted again, and that would {would}"
+        )
+    assert partman.execute("SELECT count(at) FROM notes") == [(5,)]
+
+
+async def test_what_else_a_move_does_is_told_before(console: Console, partman: Database) -> None:
+    partman.execute("ALTER TABLE events ADD UNIQUE (at)")
+    partman.execute("CREATE TABLE notes (at timestamptz REFERENCES events (at))")
+    partman.execute("CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN old; END'")
+    partman.execute("CREATE TRIGGER watch AFTER DELETE ON events FOR EACH ROW EXECUTE FUNCTION gone()")
+    partman.execute(STRAND)
+    partman.execute("INSERT INTO notes SELECT min(at) FROM events_default")
+    plan = await console.plan("partman.move_data", parent="public.events")
+    assert plan.notes[1:3] == (
+        "public.notes refers to public.events: a batch with rows that it refers to fails",
+        "rows that move are deleted and inserted, which fires watch",
+    )
+    report = await console.run("partman.move_data", parent="public.events")
+    assert isinstance(report.error, Failed)
+    assert partman.execute("SELECT count(*) FROM events_default") == [(5,)]
+
+
+@pytest.mark.parametrize(
     ("kind", "interval", "value"),
     [
         ("date", "1 day", "current_date + 20 * n"),
