@@ -16,7 +16,7 @@ demo: setup ## start a private server with a workload and open the console on it
 	@$(bin)/pgtui demo
 
 test: setup ## run the whole suite on the PostgreSQL servers found
-	@$(bin)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+	@$(bin)/python -m pytest -n 3 --dist loadgroup $(PYTEST)
 
 check: setup ## formatting, lint, types and import contracts
 	@$(bin)/ruff format --check .

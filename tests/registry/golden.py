@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from backend.core.declare import Action
 from tests.registry.samples import Samples
 from tests.servers import SUPPORTED
@@ -41,15 +39,13 @@ def kept_at(name: str) -> Path:
     return ROOMS / name.partition(".")[0] / "plans" / f"{name}.txt"
 
 
-def name_of(action: Action, samples: Samples, major: int) -> str:
-    """What the action's plan is kept as; skips the test where this server's is not kept."""
+def name_of(action: Action, samples: Samples, major: int) -> str | None:
+    """What the action's plan is kept as; None where this server's is not kept."""
     if not kept_at(action.name).parent.is_dir():
-        pytest.skip("this room keeps no plans")
+        return None
     if action.needs.extensions and samples.edition:
         return f"{action.name}.{samples.edition}"
-    if major != max(SUPPORTED):
-        pytest.skip("plans are kept for the newest server")
-    return action.name
+    return action.name if major == max(SUPPORTED) else None
 
 
 def settled(text: str, samples: Samples) -> str:

@@ -209,19 +209,19 @@ async def test_a_folder_that_somebody_filled_since_the_plan_is_left_alone(
     common: Common, operating: Operating
 ) -> None:
     console = operating(common.make("first"))
-    data = common.folder / "data" / "new"
-    given = {"version": common.major, "name": "new", "port": free_port(), "data": str(data)}
+    data = common.folder / "data" / "filled"
+    given = {"version": common.major, "name": "filled", "port": free_port(), "data": str(data)}
     plan = await console.plan("cluster.create", **given)
     data.mkdir()
     (data / "somebody's").write_text("file")
     report = await console.run("cluster.create", plan=plan)
     assert isinstance(report.error, Failed)
     assert [p.name for p in data.iterdir()] == ["somebody's"]
-    assert not (common.root / str(common.major) / "new" / "postgresql.conf").exists()
+    assert not (common.root / str(common.major) / "filled" / "postgresql.conf").exists()
     (data / "somebody's").unlink()
     await console.done("cluster.create", **given)
     for action in ("stop", "drop"):
-        await console.done(f"cluster.{action}", cluster=f"{common.major}/new")
+        await console.done(f"cluster.{action}", cluster=f"{common.major}/filled")
 
 
 async def test_a_smart_stop_waits_for_sessions_but_not_for_those_that_look_for_pgtui(
@@ -332,8 +332,8 @@ async def test_a_disk_with_too_little_room_is_told_before(
     common: Common, operating: Operating, small: Callable[[str], Path]
 ) -> None:
     console, folder = operating(common.make("first")), small("64m")
-    data = folder / "new"
-    error = await console.refused("cluster.create", version=common.major, name="new", data=str(data))
+    data = folder / "little"
+    error = await console.refused("cluster.create", version=common.major, name="little", data=str(data))
     assert isinstance(error, Refused)
     assert error.message == f"on the disk of {data} are only 64 MB free"
 
@@ -350,8 +350,8 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_no_half_of_a_server(
         pytest.skip("postgresql-common makes servers of this version")
     first.bindir = bindir
     console, folder = operating(first), small("192m")
-    data = folder / "new"
-    given = {"version": major, "name": "new", "port": free_port(), "data": str(data)}
+    data = folder / "full"
+    given = {"version": major, "name": "full", "port": free_port(), "data": str(data)}
     plan = await console.plan("cluster.create", **given)
     filler = folder / "filler"
     fill(filler)
@@ -359,7 +359,7 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_no_half_of_a_server(
     report = await console.run("cluster.create", plan=plan)
     assert isinstance(report.error, Failed)
     assert [p.name for p in folder.rglob("*") if p != filler and p != data] == []
-    assert not list((common.root / str(major)).glob("new/*"))
+    assert not list((common.root / str(major)).glob("full/*"))
     filler.unlink()
     await console.done("cluster.create", **given)
     first.data = data

@@ -131,6 +131,7 @@ def rpm(workspace: Workspace) -> Iterator[Subject]:
     shutil.rmtree(cluster.folder)
 
 
+@pytest.mark.xdist_group("rpm")
 def test_a_server_of_the_rpm_packages_is_found_by_the_units_data_folder(rpm: Subject, hosts: Hosts) -> None:
     unit, environment = "billing.service", f"PGDATA={rpm.data}/"
     hosts.units(Id=unit, ActiveState="inactive", UnitFileState="disabled", Environment=environment)

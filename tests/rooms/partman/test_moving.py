@@ -111,7 +111,7 @@ async def test_what_else_a_move_does_is_told_before(console: Console, partman: D
     [
         ("date", "1 day", "current_date + 20 * n"),
         ("timestamp", "1 month", "localtimestamp + interval '5 months' * n"),
-        ("timestamptz", "3 hours", "now() - interval '20 days' * n"),
+        ("timestamptz", "12 hours", "now() - interval '5 days' * n"),
         ("smallint", "10", "100 + 20 * n"),
         ("bigint", "1000", "20000 + 1500 * n"),
     ],
