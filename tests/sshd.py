@@ -95,7 +95,8 @@ class Sshd:
     def drop_connections(self) -> None:
         """Cut every connection, without a farewell; programs that run are left alone."""
         for pid in self.connections():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.connections(), "the connections are gone")
 
     def connections(self) -> list[int]:
