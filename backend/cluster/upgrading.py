@@ -14,7 +14,6 @@ from backend.cluster.means import LIVES, Means, agreed, programs, ready
 from backend.cluster.offline import check_step
 from backend.cluster.place import HOST, asked
 from backend.cluster.renaming import common, misled
-from backend.core import connection as link
 from backend.core.declare import Danger, action
 from backend.core.errors import Missing, Refused, Usage
 from backend.core.facts import Query
@@ -192,15 +191,8 @@ async def _extensions(s: Session) -> list[str]:
     """The extensions of all databases of the target's own server."""
     names: set[str] = set()
     for database in s.facts.databases:
-        target = s.target.database(database)
-        connection = await link.connect(
-            target, s.host, name="pgtui", limit=s.timeout, password=s.password(s.target.dsn)
-        )
-        try:
-            found = await connection.execute("SELECT extname FROM pg_catalog.pg_extension ORDER BY 1")
-            names |= {str(row[0]) for row in await found.fetchall()}
-        finally:
-            await link.close(connection)
+        async with s.beside(database) as session:
+            names |= set(session.facts.extensions)
     return sorted(names)
 
 

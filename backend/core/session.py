@@ -7,8 +7,9 @@ the second, where it holds up nobody. Every wait is guarded, so a dead or frozen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -171,9 +172,22 @@ class Session:
 
     async def close(self) -> None:
         """Close everything that is open, without waiting for a frozen server."""
+        await self._hang_up()
+        await self.host.close()
+
+    async def _hang_up(self) -> None:
         self._closed = True
         await asyncio.gather(self._main.close(), self._side.close())
-        await self.host.close()
+
+    @contextlib.asynccontextmanager
+    async def beside(self, dbname: str) -> AsyncIterator[Session]:
+        """An open session to another database of the server for a block, over the same host and password."""
+        session = Session(self.target.database(dbname), self.host, timeout=self.timeout, other=self.other)
+        session._passwords = self._passwords
+        try:
+            yield await session.open()
+        finally:
+            await session._hang_up()
 
     def password(self, dsn: str) -> str | None:
         """The password that the user has typed for that connection string."""

@@ -391,3 +391,21 @@ async def test_a_promotion_changes_the_facts(own_cluster: OwnClusters, open_sess
     assert session.facts.role == "standby"
     standby.promote()
     assert (await session.refresh_facts()).role == "primary"
+
+
+async def test_beside_it_is_another_database_of_the_server_for_a_block(
+    database: Database, open_session: OpenSession
+) -> None:
+    session = await open_session(database.dsn)
+    async with session.beside("postgres") as other:
+        assert (other.facts.database, session.facts.database) == ("postgres", database.name)
+        only = Query("SELECT pg_catalog.current_setting('transaction_read_only') AS value")
+        assert await value(other, only) == "on"
+        pids = other.own_pids
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)"
+
+    async def left() -> bool:
+        return database.execute(gone, [pids]) == [(0,)]
+
+    await eventually(left)
+    assert await value(session, ONE) == 1
