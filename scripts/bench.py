@@ -33,7 +33,7 @@ class Extent:
     moves: int
 
 
-FULL, QUICK = Extent(15, 60, 40, 15, 1_000_000, 5), Extent(3, 15, 10, 3, 100_000, 1)
+FULL, QUICK = Extent(15, 60, 40, 15, 1_000_000, 7), Extent(3, 15, 10, 3, 100_000, 1)
 
 
 def main() -> int:

@@ -299,7 +299,8 @@ class Repeat:
     """One statement run again and again, a transaction each, until its first value is 0, false or NULL.
 
     The first value of each answer is how much was done, or how many rows were touched where it has none;
-    `total` is the expected sum, for progress. What is to run `before` it is in the same transaction.
+    `total` is the expected sum, for progress. What is to run `before` it is in the same transaction, which is
+    sent whole: no lock waits for the network.
     """
 
     kind: ClassVar[str] = "repeat"

@@ -38,6 +38,7 @@ from backend.core.surroundings import Progress as Progress
 from backend.core.surroundings import Surroundings, stop_if_cancelled
 
 T = TypeVar("T")
+Cursor = psycopg.AsyncCursor[dict[str, Any]]
 
 
 async def perform(step: Step, answers: Answers, around: Surroundings) -> Answer:
@@ -169,11 +170,17 @@ async def _hushed(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _execute(connection: Connection, statement: sql.Composable, *, inline: bool = False) -> Answer:
+    return await _answer(await _asked(connection, statement, inline=inline))
+
+
+async def _asked(connection: Connection, statement: sql.Composable, *, inline: bool = False) -> Cursor:
     text, params = (inlined(statement), None) if inline else executable(statement)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(text, params, prepare=False)
-        rows = tuple(await cursor.fetchall()) if cursor.description else ()
-        return Answer(rows, max(cursor.rowcount, 0), cursor.statusmessage or "")
+    return await connection.cursor(row_factory=dict_row).execute(text, params, prepare=False)
+
+
+async def _answer(cursor: Cursor) -> Answer:
+    rows = tuple(await cursor.fetchall()) if cursor.description else ()
+    return Answer(rows, max(cursor.rowcount, 0), cursor.statusmessage or "")
 
 
 def _check(step: Check, answers: Answers) -> Answer:
@@ -217,7 +224,7 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
     try:
         while True:
             around.busy(connection)
-            answer = await _transaction(connection, (*step.before, step.statement), around)
+            answer = await _at_once(connection, (*step.before, step.statement), around)
             around.busy()
             amount = int((answer.scalar if answer.rows else answer.count) or 0)
             if not amount:
@@ -236,6 +243,16 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
 def _so_far(step: Repeat, done: int) -> str:
     left = "" if step.total is None else f", {max(step.total - done, 0)} are left"
     return f"after {done} {step.unit}{left}"
+
+
+async def _at_once(
+    connection: Connection, statements: Sequence[sql.Composable], around: Surroundings
+) -> Answer:
+    """The same as `_transaction`, sent whole: no lock is held while the next statement is on its way."""
+    stop_if_cancelled(around)
+    async with connection.pipeline(), connection.transaction():
+        cursors = [await _asked(connection, statement) for statement in statements]
+    return await _answer(cursors[-1])
 
 
 async def _pause(seconds: float, around: Surroundings) -> None:

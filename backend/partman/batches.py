@@ -2,7 +2,8 @@
 
 pg_partman makes the partition, as always. Its own `partition_data_time` and `partition_data_id` keep the
 rows in a table with indexes meanwhile and empty that again row by row, while the default partition is locked
-against everybody; and they fail whenever a row of the range comes in between.
+against everybody; and they fail whenever a row of the range comes in between. Here that lock lasts for what
+PostgreSQL does when a partition is attached, a look at each row that stays, and for putting the rows in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from backend.core.facts import Facts
+from backend.core.rendering import inlined
 from backend.partman import bounds
 from backend.partman.calls import block, call
 from backend.partman.catalog import Partition, PartitionSet
@@ -27,7 +29,6 @@ _TIMES: LiteralString = """\
     first pg_catalog.timestamptz;
     lower pg_catalog.timestamptz := {newest};
     upper pg_catalog.timestamptz;
-    alone pg_catalog.bool := false;
 BEGIN
     SELECT pg_catalog.min(d.{control}) INTO first
       FROM ONLY {default} AS d
@@ -41,7 +42,6 @@ _NUMBERS: LiteralString = """\
     first pg_catalog.int8;
     lower pg_catalog.int8;
     upper pg_catalog.int8;
-    alone pg_catalog.bool := false;
 BEGIN
     SELECT pg_catalog.min(d.{control}) INTO first
       FROM ONLY {default} AS d;
@@ -52,7 +52,15 @@ BEGIN
 _MOVE: LiteralString = """\
 #variable_conflict use_variable
 DECLARE
+    alone pg_catalog.bool := false;
+    known pg_catalog.oid[];
+    made pg_catalog.regclass;
+    moved pg_catalog.int8;
 {range}
+    known := ARRAY(
+        SELECT i.inhrelid
+          FROM pg_catalog.pg_inherits AS i
+         WHERE i.inhparent = {parent});
     LOOP
         WITH gone AS (
             DELETE FROM ONLY {default} AS d
@@ -72,7 +80,19 @@ DECLARE
         RAISE EXCEPTION 'pg_partman makes no partition from % to %', lower, upper
               USING HINT = 'a table that was detached may have its name; rename it, or attach it again';
     END IF;
+    SELECT i.inhrelid INTO STRICT made
+      FROM pg_catalog.pg_inherits AS i
+     WHERE i.inhparent = {parent}
+    EXCEPT
+    SELECT k FROM pg_catalog.unnest(known) AS k;
+    -- Straight into it: nobody reads the default partition from here to the end of the transaction.
+    EXECUTE pg_catalog.format({give}, made);
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    PERFORM pg_catalog.set_config({count}, moved::pg_catalog.text, true);
 END"""
+_GIVE: LiteralString = "INSERT INTO %s ({}) OVERRIDING SYSTEM VALUE SELECT * FROM {}"
+# Known to the transaction only; empty in those that move nothing.
+_COUNT = "pgtui.moved"
 
 
 def whole(of: PartitionSet) -> bool:
@@ -84,19 +104,21 @@ def whole(of: PartitionSet) -> bool:
 def batch(
     facts: Facts, of: PartitionSet, default: Partition, columns: Sequence[str]
 ) -> tuple[sql.Composable, ...]:
-    """The statements of a batch; the last one touches as many rows as were moved, none once none is left."""
-    listed = sql.SQL(", ").join(sql.Identifier(c) for c in columns)
+    """The statements of a batch; the last one tells how many rows were moved, nothing once none is left."""
     hold = sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS\nSELECT {}\n  FROM ONLY {}\n  WITH NO DATA")
-    give = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE\nSELECT {}\n  FROM {}")
-    gone = sql.SQL(", ").join(sql.SQL("d.{}").format(sql.Identifier(c)) for c in columns)
+    count = sql.SQL("SELECT NULLIF(pg_catalog.current_setting({}, true), '')::pg_catalog.int8 AS rows")
     return (
-        hold.format(HELD, listed, default.identifier),
-        block(_move(facts, of, default, gone)),
-        give.format(of.at.identifier, listed, listed, HELD),
+        hold.format(HELD, _listed(columns), default.identifier),
+        block(_move(facts, of, default, columns)),
+        count.format(sql.Literal(_COUNT)),
     )
 
 
-def _move(facts: Facts, of: PartitionSet, default: Partition, columns: sql.Composable) -> sql.Composable:
+def _listed(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(c) for c in columns)
+
+
+def _move(facts: Facts, of: PartitionSet, default: Partition, columns: Sequence[str]) -> sql.Composable:
     timed = of.scale.timed
     names = {"control": sql.Identifier(of.at.control or ""), "default": default.identifier}
     span = sql.SQL(_TIMES if timed else _NUMBERS).format(
@@ -104,14 +126,19 @@ def _move(facts: Facts, of: PartitionSet, default: Partition, columns: sql.Compo
         width=sql.Literal((of.config or {}).get("partition_interval")),
         newest=sql.Literal(of.spans[-1].first),
     )
+    # The text is a format of its own, in which a percent sign is written twice.
+    give = inlined(sql.SQL(_GIVE).format(_listed([c.replace("%", "%%") for c in columns]), HELD))
     return sql.SQL(_MOVE).format(
         **names,
         range=span,
-        columns=columns,
+        parent=sql.SQL("{}::pg_catalog.regclass").format(sql.Literal(of.at.parent)),
+        columns=sql.SQL(", ").join(sql.SQL("d.{}").format(sql.Identifier(c)) for c in columns),
         held=HELD,
         type=sql.SQL(_as(of.at.control_type)),
         settled=sql.SQL("alone OR upper <= pg_catalog.clock_timestamp()" if timed else "alone"),
         made=_create(facts, of),
+        give=sql.Literal(give.decode("utf-8", "surrogateescape")),
+        count=sql.Literal(_COUNT),
     )
 
 

@@ -121,7 +121,7 @@ async def test_rows_of_any_plain_key_reach_partitions_beside_the_others(
 ) -> None:
     partman.execute(
         f"CREATE TABLE plain (n int GENERATED ALWAYS AS IDENTITY, lower {kind} NOT NULL, gone int,"
-        " first text, width int GENERATED ALWAYS AS (length(first)) STORED, d int, g int)"
+        """ first text, width int GENERATED ALWAYS AS (length(first)) STORED, d int, "g ""%s" int)"""
         " PARTITION BY RANGE (lower)"
     )
     partman.execute("ALTER TABLE plain DROP COLUMN gone")
