@@ -11,7 +11,7 @@ from typing import Any
 
 from backend.core.confirm import authorize, forbid
 from backend.core.declare import Action
-from backend.core.errors import Interrupted, Missing, PgtuiError, Refused
+from backend.core.errors import Interrupted, Missing, PgtuiError, Refused, Usage
 from backend.core.journal import Journal
 from backend.core.plan import Plan
 from backend.core.report import csv_line, line, place, result_rows
@@ -226,9 +226,11 @@ class Printer:
         self._head: list[str] | None = None
 
     def add(self, target: Target, report: Report) -> None:
-        """Print what came of the action on one target."""
+        """Print what came of the action on one target; wrong usage comes of none, and has no data."""
         if report.error:
             complain(report.error, target.label)
+        if isinstance(report.error, Usage):
+            return
         if self.form == "json":
             told = report.to_json()
             told = {k: v for k, v in told.items() if k != "target"}

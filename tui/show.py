@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.core.declare import View
-from backend.core.errors import Missing, PgtuiError
+from backend.core.errors import Missing, PgtuiError, Usage
 from backend.core.params import complete
 from backend.core.poller import Feed, Poller
 from backend.core.report import Answered, csv_head, csv_line, csv_rows, line, show_object
@@ -154,10 +154,12 @@ class Printer:
         self._held: list[Answered] = []
 
     def add(self, answers: Sequence[Answered]) -> None:
-        """Print what one target answered."""
+        """Print what one target answered; wrong usage has no data."""
         for answered in answers:
             if answered.error:
                 complain(answered.error, _name(answered))
+            if isinstance(answered.error, Usage):
+                continue
             if self.form == "json":
                 out.line(line(show_object(answered)))
             elif self.form == "csv":

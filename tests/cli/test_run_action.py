@@ -356,6 +356,7 @@ def test_help_explains_an_action(pgtui: Pgtui) -> None:
         (["activity.terminate", "--state", "sleepy"], "is not one of"),
         (["activity.cancel", "--pid"], "--pid"),
         (["activity.cancel", "--pid", "1", "--lock-wait", "soon"], "is not a duration"),
+        (["tables.vacuum", "--table", "pg_class", "--full", "--truncate"], "says nothing beside it"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_prints_no_json(pgtui: Pgtui, words: list[str], said: str) -> None:

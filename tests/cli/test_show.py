@@ -228,6 +228,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(inventory: Path) -> None:
         (["show", "activity.sessions", "extra"], "extra"),
         (["show", "activity.session_locks", "--pid", "x"], "--pid wants a whole number, not 'x'"),
         (["show", "activity.session_locks", "--pid", "1", "--pid", "2"], "--pid is given as '1' and as '2'"),
+        (["show", "tables.tables", "--limit", "0", "-o", "json"], "--limit wants 1 to"),
     ],
 )
 def test_wrong_usage_is_a_sentence_with_the_nearest_name_and_no_data(
