@@ -11,7 +11,8 @@ from backend.core.clean import clean_lines
 from backend.core.declare import Health, Verdict, View
 from backend.core.errors import PgtuiError, Unreachable, Usage
 from backend.core.facts import Needs
-from backend.core.judge import judges_rates, perfdata
+from backend.core.judge import judges_rates
+from backend.core.measures import measures
 from backend.core.monitoring import Checked, nagios, openmetrics, worst, worst_first
 from backend.core.poller import Feed, Poller
 from backend.core.registry import find_view, room, views
@@ -128,14 +129,15 @@ class Examiner:
         snapshot = await collect(feed, with_rates=self.all_rates or judges_rates(view, limits))
         answered = Answered(place.name, snapshot, place.dbname)
         if error := answered.error:
-            return Checked(view.name, place.name, _verdict(error), {}, place.dbname, answered)
-        data = perfdata(view, snapshot.rows, limits, snapshot.rates)
-        return Checked(view.name, place.name, snapshot.judgement.overall, data, place.dbname, answered)
+            return Checked(view.name, place.name, _verdict(error), (), place.dbname, answered)
+        judged = snapshot.judgement
+        found = measures(view, snapshot.rows, limits, judged, snapshot.rates)
+        return Checked(view.name, place.name, judged.overall, found, place.dbname, answered)
 
     def _failed(self, place: Target, asked: Sequence[View[Any]], error: PgtuiError) -> list[Checked]:
         by_name = self.chosen or not any(v.needs.sql for v in asked)
         names = [v.name for v in asked] if by_name else [CONNECTION]
-        return [Checked(n, place.name, _verdict(error), {}, place.dbname) for n in names]
+        return [Checked(n, place.name, _verdict(error), (), place.dbname) for n in names]
 
 
 def _verdict(error: PgtuiError) -> Verdict:

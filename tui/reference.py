@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backend.core.declare import Action, Column, Room, View
-from backend.core.judge import unit_of
+from backend.core.measures import unit_of
 from backend.core.params import Param
 from backend.core.registry import actions, rooms, views
 from backend.core.show import duration

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import timedelta
@@ -113,7 +112,7 @@ def _judge_row(view: View[Any], row: Any, limits: Limits, rates: Mapping[str, fl
         warn, crit = thresholds(view, column, limits)
         if warn is None and crit is None:
             continue
-        value = _measured(row, column, rates)
+        value = measured(row, column, rates)
         health = column.judge(value, warn, crit)
         if health is not Health.OK:
             cells[column.name] = health
@@ -126,7 +125,8 @@ def _judge_row(view: View[Any], row: Any, limits: Limits, rates: Mapping[str, fl
     return Finding(worst, "; ".join(s for h, s in said if h is worst), cells)
 
 
-def _measured(row: Any, column: Column, rates: Mapping[str, float | None]) -> Any:
+def measured(row: Any, column: Column, rates: Mapping[str, float | None]) -> Any:
+    """What is judged of a row: a column's value, for a counter its change per second; None where unknown."""
     return rates.get(column.name) if column.col.rate else getattr(row, column.name)
 
 
@@ -157,41 +157,3 @@ def _overall(view: View[Any], rows: Sequence[Any], findings: Mapping[Key, Findin
 
 def _fine(view: View[Any], rows: Sequence[Any]) -> str:
     return view.empty if not rows else f"{len(rows)} row{'s' if len(rows) != 1 else ''}, nothing to report"
-
-
-def perfdata(
-    view: View[Any], rows: Sequence[Any], limits: Limits, rates: Rates | None = None
-) -> dict[str, dict[str, Any]]:
-    """The judged columns' values by label, each with unit and thresholds, as monitoring systems plot them."""
-    data: dict[str, dict[str, Any]] = {}
-    for column in view.columns:
-        warn, crit = thresholds(view, column, limits)
-        if warn is None and crit is None:
-            continue
-        for row in rows:
-            value = _measured(row, column, (rates or {}).get(view.key(row), {}))
-            if value is None:
-                continue
-            name = f"{column.name}_per_second" if column.col.rate else column.name
-            label = "_".join([name, *(str(k) for k in view.key(row) if k is not None)])
-            data[label] = {
-                "value": plain_number(value),
-                "unit": unit_of(column),
-                "warn": plain_number(warn),
-                "crit": plain_number(crit),
-            }
-    return data
-
-
-def plain_number(value: Any) -> float | int | None:
-    """A number as monitoring systems want it: durations in seconds."""
-    with contextlib.suppress(AttributeError):
-        return float(value.total_seconds())
-    return value if isinstance(value, (int, float)) else None
-
-
-def unit_of(column: Column) -> str:
-    """The unit of a column as Nagios writes it: s, B, % or nothing."""
-    if column.type is timedelta:
-        return "s"
-    return {"bytes": "B", "percent": "%"}.get(column.col.unit, "")

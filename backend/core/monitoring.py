@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from backend.core.clean import clean
 from backend.core.declare import Column, Health, Verdict
-from backend.core.judge import plain_number
+from backend.core.measures import Measure, plain_number, worst_of_each_column
 from backend.core.report import Answered, place
 
-# Nagios keeps 8 kB of a plugin's first line; the worst findings stand first.
+# Nagios keeps 8 kB of a plugin's output; the worst findings and values stand first.
 _MOST_FINDINGS = 20
 _LONGEST_FINDING = 300
+_MOST_VALUES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Checked:
     check: str
     target: str
     verdict: Verdict
-    perfdata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measures: Sequence[Measure] = ()
     database: str | None = None
     answered: Answered | None = None
 
@@ -47,7 +48,7 @@ class Checked:
             **place(self.target, self.database),
             "status": self.health.name,
             "message": self.verdict.sentence,
-            "perfdata": self.perfdata,
+            "perfdata": {m.label: m.to_json() for m in self.measures},
         }
 
 
@@ -70,7 +71,7 @@ def nagios(checks: Sequence[Checked]) -> str:
     elif not said:
         said = [_finding(checks[0])] if len(checks) == 1 else [f"{len(checks)} checks, nothing to report"]
     more = [f"and {len(said) - _MOST_FINDINGS} more"] if len(said) > _MOST_FINDINGS else []
-    values = " ".join(v for c in checks for v in _perfdata(c, len(checks) > 1))
+    values = " ".join(_values(checks))
     line = f"{health.name}: {'; '.join([*said[:_MOST_FINDINGS], *more])}"
     return f"{line} | {values}" if values else line
 
@@ -84,13 +85,20 @@ def _one_line(text: str) -> str:
     return clean(" ".join(text.split())).replace("|", "¦")
 
 
-def _perfdata(checked: Checked, several: bool) -> Iterator[str]:
-    for label, data in checked.perfdata.items():
-        if data["value"] is None:
-            continue
-        full = f"{checked.place}/{checked.check}/{label}" if several else label
-        limits = [_plain(data["warn"]), _plain(data["crit"])]
-        yield f"{_label(full)}={_plain(data['value'])}{data['unit']};{';'.join(limits)}".rstrip(";")
+def _values(checks: Sequence[Checked]) -> Iterator[str]:
+    """What is wrong, then the worst of each column under a lasting label, then rows while there is room."""
+    found = [(c, m) for c in checks for m in worst_of_each_column(c.measures)]
+    found += [(c, m) for c in checks for m in c.measures if m.label != m.column]
+    finite = [(c, m) for c, m in found if math.isfinite(m.value)]
+    for checked, measure in sorted(finite, key=lambda of: -of[1].health)[:_MOST_VALUES]:
+        yield _value(measure, f"{checked.place}/{checked.check}/" if len(checks) > 1 else "")
+
+
+def _value(measure: Measure, prefix: str) -> str:
+    low = ":" if measure.low else ""  # a range: alarm below it
+    limits = (_plain(measure.warn, low), _plain(measure.crit, low))
+    said = f"{_label(prefix + measure.label)}={_plain(measure.value)}{measure.unit};{';'.join(limits)}"
+    return said.rstrip(";")
 
 
 def _label(text: str) -> str:
@@ -98,8 +106,8 @@ def _label(text: str) -> str:
     return "'" + re.sub(r"['=]", "_", _one_line(text)) + "'"
 
 
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.15g}"
+def _plain(value: float | None, after: str = "") -> str:
+    return "" if value is None else f"{value:.15g}{after}"
 
 
 @dataclass(slots=True)

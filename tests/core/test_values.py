@@ -22,7 +22,9 @@ from backend.core.declare import Ask, Col, Health, Verdict, View
 from backend.core.errors import Usage
 from backend.core.facts import Needs
 from backend.core.journal import Entry, Journal
-from backend.core.judge import Rates, judge, judges_rates, perfdata
+from backend.core.judge import Rates, judge, judges_rates
+from backend.core.measures import measures
+from backend.core.monitoring import Checked, nagios
 from backend.core.params import REQUIRED, Param, complete, params_of
 from backend.core.target import Limits
 from backend.core.values import Interval, Size
@@ -272,12 +274,11 @@ def test_the_inventorys_limits_are_read_in_the_columns_unit() -> None:
         "a: lag 11m 00s"
     )
     assert judge(a_view(), rows, Limits({"lag": (600, None)})).overall.health is Health.WARNING
-    assert perfdata(a_view(), rows, limits)["lag_a"] == {
-        "value": 660.0,
-        "unit": "s",
-        "warn": 600.0,
-        "crit": 3600.0,
-    }
+    lag = next(
+        m for m in measures(a_view(), rows, limits, judge(a_view(), rows, limits)) if m.column == "lag"
+    )
+    assert lag.label == "lag_a" and lag.health is Health.WARNING
+    assert lag.to_json() == {"value": 660.0, "unit": "s", "warn": 600.0, "crit": 3600.0}
     with pytest.raises(Usage, match=r"sets lag of test\.lagging to '10MB'"):
         judge(a_view(), rows, Limits({"lag": ("10MB", None)}))
     with pytest.raises(Usage) as refused:
@@ -304,6 +305,26 @@ def test_a_views_own_verdicts_join_the_columns() -> None:
     assert judge(a_view(overall=whole), []).overall.health is Health.CRITICAL
 
 
+def test_nagios_gets_what_is_wrong_and_a_lasting_value_of_each_column_but_never_hundreds() -> None:
+    rows = [Lagging(f"q{n}", timedelta(seconds=n), 5000 - n, float("inf")) for n in range(200)]
+    rows += [Lagging("slow", timedelta(minutes=6)), Lagging("dead", timedelta(hours=2), 50)]
+    judgement = judge(a_view(), rows)
+    checked = Checked("test.lagging", "t", judgement.overall, measures(a_view(), rows, Limits(), judgement))
+    values = nagios([checked]).partition(" | ")[2].split()
+    assert values[:4] == [
+        "'lag'=7200s;300;3600",
+        "'free'=50B;;100:",
+        "'lag_dead'=7200s;300;3600",
+        "'free_dead'=50B;;100:",
+    ]
+    assert values[4] == "'lag_slow'=360s;300;3600" and len(values) == 20
+    assert len(checked.to_json()["perfdata"]) == 202 + 201 + 200, "scripts get all"
+    silent = judge(a_view(), rows, Limits(silenced=("dead",)))
+    found = measures(a_view(), rows, Limits(), silent)
+    quiet = nagios([Checked("test.lagging", "t", silent.overall, found)]).partition(" | ")[2].split()
+    assert quiet[:2] == ["'lag'=360s;300;3600", "'lag_slow'=360s;300;3600"]
+
+
 @dataclass(frozen=True, slots=True)
 class Counting:
     name: Annotated[str, Col("Name", key=True)]
@@ -322,9 +343,9 @@ def test_limits_of_a_rate_judge_the_change_and_never_the_counter() -> None:
     assert judge(view, rows, limits, rates).overall.health is Health.OK
     fast: Rates = {("a",): {"written": 2048.0}}
     assert judge(view, rows, limits, fast).overall == Verdict(Health.WARNING, "a: written/s 2.0K/s")
-    assert perfdata(view, rows, limits, fast) == {
-        "written_per_second_a": {"value": 2048.0, "unit": "B", "warn": 1024, "crit": None}
-    }
+    [written] = measures(view, rows, limits, judge(view, rows, limits, fast), fast)
+    assert written.label == "written_per_second_a"
+    assert written.to_json() == {"value": 2048.0, "unit": "B", "warn": 1024.0, "crit": None}
     assert judges_rates(view, limits)
     assert not judges_rates(a_view(), limits)
     assert not judges_rates(view, Limits({"written": (None, None)}))
