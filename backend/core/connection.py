@@ -169,9 +169,10 @@ async def connect(
 
 def unreachable(target: Target, error: psycopg.Error) -> Unreachable:
     """The sentence for a connection that failed, in the server's own words."""
-    said = mask(str(error)).strip()
-    said = re.sub(r"^connection failed: |^connection is bad: ", "", said).replace("\n", " ").strip()
+    said = " ".join(mask(str(error)).split())
+    said = re.sub(r"^connection failed: |^connection is bad: ", "", said)
     said = re.sub(r"^.*?failed: (FATAL|ERROR):\s+", "", said)
+    said = re.sub(r" Is the server running [^?]*\?", "", said)  # our own hint asks that
     kind = PasswordWanted if _wants_password(error) else Unreachable
     return kind(f"{target.label} cannot be reached: {said}", hint=_connect_hint(said))
 
