@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -32,7 +33,7 @@ NO_COMMON = "postgresql-common is not on this machine"
 
 @dataclass
 class Subject:
-    """A server under test: where it is, and how it is reached."""
+    """A server under test: where it is, how it is reached, and its name where no other has that too."""
 
     kind: str
     name: str
@@ -40,6 +41,11 @@ class Subject:
     dsn: str
     bindir: Path
     port: int
+
+    @property
+    def called(self) -> str:
+        """A pattern of its name, which gets longer while another server on the machine has the same."""
+        return re.escape(self.name) if self.kind == "debian" else rf"{self.name.partition('/')[0]}/\S+"
 
     def pid(self) -> int | None:
         """The process that serves the data folder, by its working folder."""
@@ -141,11 +147,7 @@ def own_folder(workspace: Workspace, installation: Installation, kind: str) -> t
     return subject, cluster
 
 
-# Two servers whose folders are called data get longer names; one of them at a time is enough here.
-RPM = pytest.param("rpm", marks=pytest.mark.xdist_group("rpm"))
-
-
-@pytest.fixture(params=["debian", RPM, "plain"])
+@pytest.fixture(params=["debian", "rpm", "plain"])
 def subject(
     request: pytest.FixtureRequest, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Subject]:

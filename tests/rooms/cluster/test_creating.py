@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -107,11 +108,12 @@ async def test_removes_a_server_that_is_down_and_nothing_else(subject: Subject, 
     pid = subject.pid()
     problem = await console.refused("cluster.drop")
     assert isinstance(problem, Refused)
-    assert problem.message == f"{subject.name} runs, as pid {pid}"
+    assert re.fullmatch(f"{subject.called} runs, as pid {pid}", problem.message)
     assert subject.ask("SELECT 1") == [(1,)]
     await console.done("cluster.stop")
     plan = await console.plan("cluster.drop")
-    assert (plan.subject, plan.danger) == (subject.name, Danger.DESTROY)
+    assert re.fullmatch(subject.called, plan.subject)
+    assert plan.danger is Danger.DESTROY
     assert subject.data.exists()
     await console.done("cluster.drop")
     assert not subject.data.exists()

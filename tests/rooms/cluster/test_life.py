@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -20,17 +21,19 @@ __all__ = ["common", "operating", "plain", "subject"]
 async def test_a_server_is_started_restarted_and_stopped(subject: Subject, operating: Operating) -> None:
     console = operating(subject)
     plan = await console.plan("cluster.start")
-    assert (plan.subject, plan.danger) == (subject.name, Danger.CHANGE)
+    assert re.fullmatch(subject.called, plan.subject)
+    assert plan.danger is Danger.CHANGE
     assert subject.pid() is None
 
     told = await console.done("cluster.start")
     first = subject.pid()
     assert first is not None
-    assert told == {"cluster": subject.name, "data": str(subject.data), "done": "started", "pid": first}
+    assert re.fullmatch(subject.called, told.pop("cluster"))
+    assert told == {"data": str(subject.data), "done": "started", "pid": first}
     assert subject.ask("SELECT 1") == [(1,)]
     error = await console.refused("cluster.start")
     assert isinstance(error, Refused)
-    assert error.message == f"{subject.name} runs already, as pid {first}"
+    assert re.fullmatch(f"{subject.called} runs already, as pid {first}", error.message)
 
     plan = await console.plan("cluster.restart")
     assert plan.danger is Danger.DISRUPT
@@ -52,7 +55,7 @@ async def test_a_server_is_started_restarted_and_stopped(subject: Subject, opera
     for action in ("cluster.stop", "cluster.restart"):
         error = await console.refused(action)
         assert isinstance(error, Refused)
-        assert error.message == f"{subject.name} does not run"
+        assert re.fullmatch(f"{subject.called} does not run", error.message)
 
 
 async def test_a_configuration_that_keeps_it_from_starting_is_found_before_it_is_stopped(

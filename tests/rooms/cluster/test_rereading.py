@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from backend.core.errors import Refused, Unreachable
@@ -47,21 +49,21 @@ async def test_files_are_read_again_and_what_waits_is_named(
 async def test_a_server_of_every_kind_is_reloaded_by_name(
     subject: Subject, plain: Subject, operating: Operating
 ) -> None:
-    other = operating(plain)
-    error = await other.refused(RELOAD, cluster=subject.name)
+    other, named = operating(plain), {"cluster": str(subject.data)}
+    error = await other.refused(RELOAD, **named)
     assert isinstance(error, Refused)
     known = subject.kind != "rpm"  # of the others one that is down is found beside one that runs
-    wanted = f"{subject.name} does not run" if known else f"the host has no cluster {subject.name}"
-    assert error.message == wanted
+    wanted = f"{subject.called} does not run" if known else f"the host has no cluster {subject.data}"
+    assert re.fullmatch(wanted, error.message)
     with pytest.raises(Unreachable):
         await other.plan(RELOAD)
     await operating(subject).done("cluster.start")
     file = subject.data / "postgresql.auto.conf"
     file.write_text(f"{file.read_text()}work_mem = '9MB'\n")
-    told = await other.done(RELOAD, cluster=subject.name)
-    assert told["cluster"] == subject.name
+    told = await other.done(RELOAD, **named)
+    assert re.fullmatch(subject.called, told["cluster"])
     assert told["said"].startswith(("read at", "whether it took is not known"))
     assert subject.ask("SHOW work_mem") == [("9MB",)]
     file.write_text(f"{file.read_text()}no_such = 1\n")
-    error = await other.refused(RELOAD, cluster=subject.name)
+    error = await other.refused(RELOAD, **named)
     assert "no_such" in error.message
