@@ -172,6 +172,9 @@ async def means(s: Session, found: Found, cluster: Cluster) -> Means:
             f"{cluster.manager} manages {cluster.name} and would undo what is done behind its back",
             hint=f"do it through {cluster.manager}",
         )
+    if cluster.owner and found.user not in ("root", cluster.owner):
+        # A rule for some of the programs would be enough to begin, and not to end.
+        await s.host.run(script(":"), run_as=cluster.owner)
     if cluster.running is None:
         hint = found.notes[0] if found.notes else "run_as in the inventory names the account that may see it"
         raise Missing(f"whether {cluster.name} runs cannot be seen", hint=hint)

@@ -282,7 +282,10 @@ async def _no_rule(host: Host, argv: Sequence[str], run_as: str) -> Missing:
     """The sentence for a missing sudo rule, with the sudoers line that would allow it."""
     found = (await host.run(script('id -un; command -v "$1"', argv[0]))).text.splitlines()
     user, path = [*found, "", ""][:2]
+    program = basename(argv)
+    # Whoever may run a shell may run all, and a line that said less would have to be added to.
+    allowed = "ALL" if program == "sh" else path or argv[0]
     return Missing(
-        f"{user} may not run {basename(argv)} as {run_as} on {host.where}",
-        hint=f"a sudoers line that allows it: {user} ALL=({run_as}) NOPASSWD: {path or argv[0]}",
+        f"{user} may not run {program} as {run_as} on {host.where}",
+        hint=f"a sudoers line that allows it: {user} ALL=({run_as}) NOPASSWD: {allowed}",
     )

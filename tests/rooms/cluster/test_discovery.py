@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,14 +67,15 @@ def at(found: Found, data: Path) -> Cluster:
 async def test_a_server_of_each_kind_is_found_down_and_up(subject: Subject, operating: Operating) -> None:
     console = operating(subject)
     down = (await discover(console.session)).pick()
-    assert (down.name, down.kind, down.state, down.own) == (subject.name, subject.kind, "down", True)
+    assert re.fullmatch(subject.called, down.name)
+    assert (down.kind, down.state, down.own) == (subject.kind, "down", True)
     assert (down.port, down.pid, down.role) == (subject.port, None, "primary")
     assert down.bin == str(subject.bindir)
     assert down.owner == subject.data.owner()
     assert down.start_mode == ("manual" if subject.kind == "debian" else None)
 
     await console.done("cluster.start")
-    up = (await discover(console.session)).pick(subject.name)
+    up = (await discover(console.session)).pick(str(subject.data))
     assert (up.state, up.own, up.pid, up.port) == ("up", True, subject.pid(), subject.port)
     [(config, hba, identifier)] = subject.ask(
         "SELECT current_setting('config_file'), current_setting('hba_file'), system_identifier::text"
@@ -231,7 +233,7 @@ async def test_a_missing_sudo_rule_is_told_and_what_can_be_seen_without_it_is_sh
         assert (at(found, server.data).state, found.user) == ("up", user)
         assert found.notes[0] == (
             f"{user} may not run sh as nobody on host db1; a sudoers line that allows it:"
-            f" {user} ALL=(nobody) NOPASSWD: {shutil.which('sh')}"
+            f" {user} ALL=(nobody) NOPASSWD: ALL"
         )
     finally:
         await session.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.sshd import Options, Sshd, own_sshd
 __all__ = ["own_sshd"]
 
 RULES = Path("/etc/sudoers.d")
+PGTUI = Path(sys.executable).with_name("pgtui")
 
 
 def lacking() -> str:
@@ -56,20 +59,27 @@ def operator_account() -> Iterator[str]:
 
 
 @pytest.fixture
-def allow(operator_account: str) -> Iterator[Callable[[str], None]]:
-    """Gives the account the rule that lets it run all programs of another account."""
+def rules(operator_account: str) -> Iterator[Callable[[str], None]]:
+    """Makes a line of the sudoers file the account's only rule, once visudo finds it right."""
     file = RULES / operator_account
 
-    def write(owner: str) -> None:
+    def write(line: str) -> None:
         # Private servers of postgresql-common are found by this variable, which sudo takes away.
         kept = f'Defaults:{operator_account} env_keep += "PG_CLUSTER_CONF_ROOT"\n'
         fresh = RULES / f"{operator_account}.new"  # names with a dot are not read
-        fresh.write_text(f"{kept}{operator_account} ALL=({owner}) NOPASSWD: ALL\n")
+        fresh.write_text(f"{kept}{line}\n")
         fresh.chmod(0o440)
+        subprocess.run(["visudo", "-c", "-q", "-f", fresh], check=True)
         fresh.rename(file)
 
     yield write
     file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def allow(operator_account: str, rules: Callable[[str], None]) -> Callable[[str], None]:
+    """Gives the account the rule that lets it run all programs of another account."""
+    return lambda owner: rules(f"{operator_account} ALL=({owner}) NOPASSWD: ALL")
 
 
 @dataclass
@@ -80,6 +90,7 @@ class Far:
     owner: str
     console: Operator
     user: str
+    client: Path
 
 
 @pytest.fixture(params=["debian", "plain"])
@@ -112,7 +123,7 @@ async def far(
         )
         client = there.client("as_account", {"User": operator_account})
         session = Session(target, SshHost(there.host, config=client))
-        yield Far(subject, owner, Operator(session), operator_account)
+        yield Far(subject, owner, Operator(session), operator_account, client)
         await session.close()
 
 
@@ -158,7 +169,8 @@ async def test_a_server_of_another_account_is_found_started_restarted_and_stoppe
     subject, console = far.subject, far.console
     found = await discover(console.session)
     down = found.pick()
-    assert (found.user, down.name, down.kind, down.state) == (far.owner, subject.name, subject.kind, "down")
+    assert re.fullmatch(subject.called, down.name)
+    assert (found.user, down.kind, down.state) == (far.owner, subject.kind, "down")
     assert found.notes == ()
 
     told = await console.done("cluster.start")
@@ -227,7 +239,7 @@ async def test_without_the_rule_nothing_is_done_and_the_sudoers_line_is_told(far
     error = await far.console.refused("cluster.start")
     assert isinstance(error, Missing)
     told = f"{error.message}; {error.hint}"
-    assert f"{far.user} ALL=({far.owner}) NOPASSWD: {shutil.which('sh')}" in told
+    assert f"{far.user} ALL=({far.owner}) NOPASSWD: ALL" in told
     assert far.subject.pid() is None
 
 
@@ -240,3 +252,49 @@ async def test_what_takes_root_tells_the_sudoers_line_for_root(
     assert report.error is not None
     assert f"{far.user} ALL=(root) NOPASSWD:" in (report.error.hint or "")
     assert far.subject.data.is_dir()
+
+
+@dataclass
+class CommandLine:
+    """pgtui as somebody types it who reaches the host over SSH."""
+
+    far: Far
+    folder: Path
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What it answers."""
+        ssh = self.folder / "ssh"
+        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.far.client} "$@"\n')
+        ssh.chmod(0o755)
+        target = self.far.console.session.target
+        inventory = self.folder / "inventory.toml"
+        inventory.write_text(
+            f'default = "far"\n[target.far]\ndsn = "{target.dsn}"\nssh = "{target.ssh}"\n'
+            f'run_as = "{target.run_as}"\n[target.far.cluster]\n'
+            f'data = "{target.cluster["data"]}"\nbin = "{target.cluster["bin"]}"\n'
+        )
+        changed = {"PATH": f"{self.folder}:{os.environ['PATH']}", "PGTUI_INVENTORY": str(inventory)}
+        return subprocess.run(
+            [PGTUI, *words], env=os.environ | changed, cwd="/", stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+
+async def test_the_line_that_a_refused_stop_prints_is_all_that_it_takes(
+    far: Far, allow: Callable[[str], None], rules: Callable[[str], None], tmp_path: Path
+) -> None:
+    allow(far.owner)
+    await far.console.done("cluster.start")
+    pid = far.subject.pid()
+    pgtui = CommandLine(far, tmp_path)
+    rules("")
+
+    refused = pgtui("run-action", "cluster.stop", "--yes")
+    assert refused.returncode == 5
+    [line] = re.findall(rf"sudoers line.*: ({far.user} ALL=.*)$", refused.stderr, re.MULTILINE)
+    assert far.subject.pid() == pid
+
+    rules(line)
+    stopped = pgtui("run-action", "cluster.stop", "--yes")
+    assert stopped.returncode == 0, stopped.stderr
+    assert far.subject.pid() is None
