@@ -11,6 +11,7 @@ from backend.activity.locknames import LockTag, conflict
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
 from backend.core.record import record
+from backend.core.show import counted
 from backend.core.values import minutes
 
 # Who waits is known from pg_stat_activity; pg_locks is read only when somebody does, or when the role may
@@ -235,7 +236,7 @@ def verdict(row: LockRow) -> Verdict | None:
         return Verdict(Health.WARNING, "waits for itself in the end: a deadlock, unless it has just resolved")
     if row.depth or not row.victims:
         return None
-    held = f"{row.victims} session{'s' if row.victims > 1 else ''}"
+    held = counted(row.victims, "session")
     if not row.pid:
         return Verdict(Health.WARNING, f"is prepared, not committed, and blocks {held}")
     if (row.state or "").startswith("idle in transaction"):

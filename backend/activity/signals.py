@@ -9,6 +9,7 @@ from psycopg import sql
 
 from backend.activity.victims import MAY_SIGNAL, Victim
 from backend.core.plan import Answers, Check, Step, Wait, over
+from backend.core.show import counted
 
 TERMINATED = "terminated"
 STILL_THERE = "still there"
@@ -55,7 +56,7 @@ def terminate(victims: Sequence[Victim], condition: sql.Composable = ANYTHING) -
         [(v.pid, v.backend_start) for v in victims],
         [str(v.pid) for v in victims],
         {"condition": condition, "may_signal": _MAY_SIGNAL},
-        note=f"{len(victims)} session{'s' if len(victims) > 1 else ''}",
+        note=counted(victims, "session"),
     )
     return step, Check(
         lambda answers: not _failed(answers),

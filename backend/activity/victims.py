@@ -10,6 +10,7 @@ from typing import Annotated
 from backend.core.declare import Col
 from backend.core.errors import Missing
 from backend.core.facts import Query
+from backend.core.show import counted
 
 # What the server itself asks before it signals a process: superusers' sessions, and processes of no role,
 # are for superusers; pg_signal_autovacuum_worker exists since PostgreSQL 18.
@@ -141,7 +142,7 @@ def choose(
     if barred:
         notes.append(f"left out, not permitted: {_pids(barred)}; {refusal(barred).hint}")
     if hidden := sum(v.backend_type is None for v in everybody):
-        notes.append(f"{hidden} sessions are not visible to the role; GRANT pg_monitor shows them")
+        notes.append(f"not visible to the role: {counted(hidden, 'session')}; GRANT pg_monitor shows them")
     return Chosen(victims, tuple(notes))
 
 

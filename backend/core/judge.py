@@ -10,7 +10,7 @@ from typing import Any
 from backend.core.declare import Column, Health, Threshold, Verdict, View
 from backend.core.errors import Usage, unknown
 from backend.core.record import record
-from backend.core.show import show
+from backend.core.show import counted, show
 from backend.core.target import Limits
 from backend.core.values import Interval, Size
 
@@ -156,4 +156,4 @@ def _overall(view: View[Any], rows: Sequence[Any], findings: Mapping[Key, Findin
 
 
 def _fine(view: View[Any], rows: Sequence[Any]) -> str:
-    return view.empty if not rows else f"{len(rows)} row{'s' if len(rows) != 1 else ''}, nothing to report"
+    return view.empty if not rows else f"{counted(rows, 'row')}, nothing to report"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
@@ -26,6 +27,12 @@ def show(column: Column, value: Any) -> str:
     if column.col.unit == "bytes" and isinstance(value, (int, float)):
         return size(value) + ("/s" if column.col.rate else "")
     return plain(value, percent=column.col.unit == "percent")
+
+
+def counted(items: Sequence[Any] | int, what: str) -> str:
+    """A number with what is counted, in the plural where it has one."""
+    number = items if isinstance(items, int) else len(items)
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def plain(value: Any, *, percent: bool = False) -> str:

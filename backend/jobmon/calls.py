@@ -64,8 +64,3 @@ def call(place: str, function: str, *arguments: Any) -> sql.Composed:
 def last(answers: Answers) -> dict[str, Any]:
     """The first row of the last answer, as a result that scripts read."""
     return dict(answers[-1].first)
-
-
-def counted(number: int, what: str) -> str:
-    """A number with what is counted, in the plural where it has one."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

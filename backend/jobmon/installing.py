@@ -13,6 +13,7 @@ from backend.core.facts import Facts, Installed, Needs, Query
 from backend.core.plan import Answers, Check, Plan, statement
 from backend.core.rendering import SecretLiteral
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.jobmon.api import (
     API_VERSION,
     OWN_MARKER,
@@ -22,7 +23,7 @@ from backend.jobmon.api import (
 )
 from backend.jobmon.api.connection import connection_statement
 from backend.jobmon.api.tables import TABLE_NAMES
-from backend.jobmon.calls import counted, identifier
+from backend.jobmon.calls import identifier
 from backend.jobmon.connecting import demand_connection, proof, told, writer
 from backend.jobmon.place import OWN, ask, find, schema
 

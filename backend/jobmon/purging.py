@@ -13,8 +13,8 @@ from backend.core.errors import PgtuiError, Usage
 from backend.core.facts import Query
 from backend.core.plan import Answers, Plan, Repeat, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.core.values import Interval
-from backend.jobmon.calls import counted
 from backend.jobmon.place import ACTING, ask, schema
 
 BATCH = 5000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -143,9 +142,3 @@ def children(of: PartitionSet) -> sql.Composable:
 def last(answers: Answers) -> dict[str, Any]:
     """The first row of the last answer, as a result that scripts read."""
     return dict(answers[-1].first)
-
-
-def counted(items: Sequence[Any] | int, what: str) -> str:
-    """A number with what is counted, in the plural where it has one."""
-    number = items if isinstance(items, int) else len(items)
-    return f"{number} {what}{'' if number == 1 else 's'}"

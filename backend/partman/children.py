@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.partman.catalog import Partition, PartitionSet, count_of, numbers
 from backend.partman.found import NoSuchSet, find_set
 from backend.partman.place import ask
@@ -76,7 +77,7 @@ def partition_verdict(row: PartitionRow) -> Verdict | None:
     if row.state == "detaching":
         return Verdict(Health.WARNING, "a detach has begun and not ended; FINALIZE ends it")
     if row.default and row.exact_rows:
-        return Verdict(Health.WARNING, f"holds {row.exact_rows} rows that found no partition")
+        return Verdict(Health.WARNING, f"holds {counted(row.exact_rows, 'row')} that found no partition")
     return None
 
 

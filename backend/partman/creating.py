@@ -13,9 +13,10 @@ from backend.core.errors import PgtuiError, Refused, Usage
 from backend.core.facts import Query
 from backend.core.plan import Check, Plan, Step, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.partman import bounds
 from backend.partman.bounds import Bound
-from backend.partman.calls import Table, Target, call, counted, find_table, select
+from backend.partman.calls import Table, Target, call, find_table, select
 from backend.partman.catalog import PartitionSet, partition_sets
 from backend.partman.place import ACTING, ask, declarative
 from backend.partman.premaking import number_ranges, time_ranges

@@ -15,8 +15,9 @@ from backend.core.errors import Refused, Usage
 from backend.core.facts import Query
 from backend.core.plan import Answers, Check, Plan, Sql, Step, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.partman.bounds import EPOCHS, Span
-from backend.partman.calls import Target, call, children, counted, last, select
+from backend.partman.calls import Target, call, children, last, select
 from backend.partman.catalog import Partition, PartitionSet, configs, partition_sets
 from backend.partman.children import due_of
 from backend.partman.found import find_managed, literal
@@ -238,7 +239,7 @@ async def _demand_none_stranded(s: Session, of: PartitionSet) -> None:
         at = of.scale.measure(stray.lower)
         if at is not None and any(g.lower <= at < g.upper for g in of.gaps):
             raise Refused(
-                f"{stray.rows} rows in {clean(stray.default)} belong into the gap, so it cannot be filled",
+                f"the gap cannot be filled: {counted(stray.rows, 'row')} of it in {clean(stray.default)}",
                 hint="partman.move_data moves them, and makes their partitions",
             )
 

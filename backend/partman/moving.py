@@ -13,9 +13,10 @@ from backend.core.errors import Refused, Usage
 from backend.core.facts import Query
 from backend.core.plan import Answers, Check, Plan, Repeat, Sql, Step, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.core.values import Interval
 from backend.partman import batches
-from backend.partman.calls import Table, call, config_table, counted, find_table
+from backend.partman.calls import Table, call, config_table, find_table
 from backend.partman.catalog import PartitionSet, numbers
 from backend.partman.found import find_managed, literal
 from backend.partman.maintaining import ON, ParentName, target

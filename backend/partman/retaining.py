@@ -11,8 +11,8 @@ from backend.core.declare import Ask, Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.plan import Plan, Sql, Step, statement
 from backend.core.session import Session
-from backend.core.show import size
-from backend.partman.calls import config_table, counted, demand_schema
+from backend.core.show import counted, size
+from backend.partman.calls import config_table, demand_schema
 from backend.partman.catalog import Partition, PartitionSet
 from backend.partman.children import due_of
 from backend.partman.found import find_partition, find_set

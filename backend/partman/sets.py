@@ -14,6 +14,7 @@ from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import Missing
 from backend.core.registry import find_view
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.partman import bounds
 from backend.partman.catalog import (
     Config,
@@ -112,12 +113,12 @@ def _stranded(row: SetRow) -> Verdict | None:
     if not row.default_rows:
         return None
     more = " or more" if row.default_rows >= MOST_COUNTED else ""
-    return Verdict(Health.CRITICAL, f"{row.default_rows}{more} rows are in the default partition")
+    return Verdict(Health.CRITICAL, f"{counted(row.default_rows, 'row')}{more} in the default partition")
 
 
 def _lesser(row: SetRow) -> list[Verdict | None]:
     return [
-        Verdict(Health.WARNING, f"{row.gaps} gaps between partitions") if row.gaps else None,
+        Verdict(Health.WARNING, f"{counted(row.gaps, 'gap')} between partitions") if row.gaps else None,
         Verdict(Health.WARNING, "maintenance is overdue") if row.overdue else None,
         Verdict(Health.WARNING, "an undo has begun and not ended") if row.undoing else None,
         Verdict(Health.WARNING, f"the last logged maintenance is {row.job}") if _failed(row.job) else None,

@@ -10,6 +10,7 @@ from psycopg import sql
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.partman import bounds
 from backend.partman.catalog import Partition, PartitionSet, count_of, numbers, partition_sets
 from backend.partman.place import ask
@@ -30,7 +31,7 @@ class Stray:
 
 def stray_verdict(row: Stray) -> Verdict | None:
     """Rows in a default partition keep new partitions from being made."""
-    return Verdict(Health.CRITICAL, f"{row.rows} rows from {row.lower} on have no partition of their own")
+    return Verdict(Health.CRITICAL, f"{counted(row.rows, 'row')} without a partition from {row.lower} on")
 
 
 # Counted from a known bound on, in steps of a partition; months and years by the calendar.

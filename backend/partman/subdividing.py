@@ -11,9 +11,9 @@ from backend.core.declare import Ask, Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.plan import Check, Plan, Step, statement
 from backend.core.session import Session
-from backend.core.show import size
+from backend.core.show import counted, size
 from backend.partman import bounds
-from backend.partman.calls import call, counted, find_table, select
+from backend.partman.calls import call, find_table, select
 from backend.partman.catalog import PartitionSet
 from backend.partman.creating import MOST_PREMADE, WORDS, column_of
 from backend.partman.found import find_managed, literal

@@ -13,12 +13,12 @@ from backend.core.errors import Refused
 from backend.core.facts import Query
 from backend.core.plan import Check, Plan, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.core.values import Interval
 from backend.queue.calls import (
     ConsumerName,
     QueueName,
     answered,
-    counted,
     last,
     position,
     subject,

@@ -5,7 +5,6 @@ PgQ says 0, NULL or nothing at all where it did nothing; each call is followed b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -116,12 +115,6 @@ def answered(value: Any, *, that: str, otherwise: str, hint: str | None = None) 
 def last(answers: Answers) -> dict[str, Any]:
     """The first row of the last answer, as a result that scripts read."""
     return dict(answers[-1].first)
-
-
-def counted(items: Sequence[Any] | int, what: str) -> str:
-    """A number with what is counted, in the plural where it has one."""
-    number = items if isinstance(items, int) else len(items)
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def demand_no_node(s: Session, queue: Queue, doing: str) -> None:

@@ -12,11 +12,11 @@ from backend.core.errors import Refused, Usage
 from backend.core.facts import Query
 from backend.core.plan import Check, Plan, Sql, Step, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.queue.calls import (
     ConsumerName,
     QueueName,
     answered,
-    counted,
     last,
     literal,
     new_name,

@@ -13,10 +13,10 @@ from backend.core.errors import Missing, Refused
 from backend.core.facts import Needs, Query
 from backend.core.plan import Plan, statement
 from backend.core.session import Session
+from backend.core.show import counted
 from backend.queue.calls import (
     QueueName,
     answered,
-    counted,
     demand_no_node,
     last,
     literal,

@@ -14,7 +14,8 @@ from backend.core.errors import Refused
 from backend.core.facts import Query
 from backend.core.plan import Answers, Check, Plan, Repeat, Sql, Step, Wait, statement
 from backend.core.session import Session
-from backend.queue.calls import QueueName, counted, last, literal
+from backend.core.show import counted
+from backend.queue.calls import QueueName, last, literal
 from backend.queue.ground import ADMINISTERING, Queue, ask, find_queue
 from backend.queue.rotation import AT_REST
 from backend.queue.situation import Situation, holders, situations, why

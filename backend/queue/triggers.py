@@ -14,7 +14,8 @@ from backend.core.errors import Refused, Usage
 from backend.core.facts import Needs, Query
 from backend.core.plan import Check, Plan, statement
 from backend.core.session import Session
-from backend.queue.calls import QueueName, counted
+from backend.core.show import counted
+from backend.queue.calls import QueueName
 from backend.queue.feeding import ENCODERS, Feeder, drop_trigger, feeders
 from backend.queue.filters import try_filter
 from backend.queue.ground import PGQ, WRITER, ask, find_queue

@@ -35,7 +35,7 @@ async def test_shows_a_set_that_nobody_manages(logs: Database, consoles: Console
 async def test_a_stranded_row_is_critical(logs: Database, consoles: Consoles) -> None:
     judged = await (await consoles(logs.dsn)).judged("partman.sets")
     assert judged.overall.health is Health.CRITICAL
-    assert "1 rows are in the default partition" in judged.overall.sentence
+    assert "1 row in the default partition" in judged.overall.sentence
 
 
 async def test_tells_the_gap_and_which_range_stranded_rows_belong_to(
