@@ -54,14 +54,14 @@ def metavar(param: Param) -> str:
 
 
 def help_of(param: Param) -> str:
-    """Label, help, and whether it may be left out, in one sentence or two."""
-    said = [f"{param.ask.label.rstrip('.')}.", param.ask.help]
+    """Label, help, and whether it may be left out, a sentence each."""
+    said = [param.ask.label, param.ask.help]
     if param.ask.secret:
         said.append("Asked for on a terminal, else read from standard input; - is standard input too.")
     if param.many:
         said.append("May be repeated.")
     said.append(_need(param))
-    return " ".join(s for s in said if s)
+    return " ".join(f"{s.rstrip('.')}." for s in said if s)
 
 
 def _need(param: Param) -> str:

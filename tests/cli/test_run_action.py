@@ -339,6 +339,7 @@ def test_the_audit_tells_what_ran(pgtui: Pgtui, prepared: Prepare) -> None:
 def test_help_explains_an_action(pgtui: Pgtui) -> None:
     ended = pgtui("run-action", "activity.terminate_idle", "--help")
     assert ended.code == 0
+    assert "15min or 2h. Required." in " ".join(ended.out.split())
     for part in ("--longer-than", "Required.", "disrupt", "--yes", "Example:", "--dry-run", "--target"):
         assert part in ended.out
 
