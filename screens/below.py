@@ -45,6 +45,11 @@ class Below(ViewTable):
         self._unwatch: Callable[[], None] = lambda: None
         self._timer: Timer | None = None
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What it is asked with."""
+        return self._params or {}
+
     def watch_row(self, params: Mapping[str, Any] | None) -> None:
         """Show what belongs to a row with these parameters; with None there is nothing to show."""
         if params is not None and params == self._params:
@@ -147,6 +152,10 @@ class DetailPane(RoomPane):
         if self.detail.display and self._watching:
             params = {name: getattr(row, name) for name in self._wanted}
             self.detail.watch_row(None if None in params.values() else params)
+
+    def asked_by(self, table: ViewTable) -> Mapping[str, Any]:
+        """The detail is asked with what the row has."""
+        return self.detail.params if table is self.detail else super().asked_by(table)
 
     def footer_keys(self) -> Sequence[tuple[str, str]]:
         """The detail can have the keys where it is shown."""

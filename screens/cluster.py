@@ -9,12 +9,15 @@ from typing import Any
 from textual import events
 from textual.app import ComposeResult
 
+from backend.core.declare import View
 from backend.core.registry import find_view
 from backend.core.show import duration, size
 from backend.core.snapshot import Snapshot
 from screens.below import HIGH, Below, DetailPane
 from screens.room import show_or_hide
 from screens.widgets.shares import Share, SharesView
+
+LIST = "cluster.clusters"
 
 # What the options of a view are good for, as the line of keys says it.
 OPTIONS = {
@@ -39,6 +42,8 @@ class ClustersPane(DetailPane):
         self.detail.sort_by("at", True)
         self.storage = Below(find_view("cluster.storage"), self.desk, self._stored, _nothing, id="storage")
         self.storage.display = False
+        self._chosen: str | None = None
+        self._placed = False
 
     def between(self) -> ComposeResult:
         """How full the disks of the server are."""
@@ -55,11 +60,23 @@ class ClustersPane(DetailPane):
         super().leave()
         self.storage.stop()
 
+    def look_at(self, name: str) -> None:
+        """What the other views tell is of the server that was under the cursor among the servers."""
+        if self.view.name == LIST:
+            row = self.table.cursor_row
+            self._chosen = None if row is None or row.own else row.cluster
+        elif _of_cluster(self.view):
+            self._chosen = self.options.get("cluster")
+        if name != LIST and _of_cluster(find_view(name)):
+            rest = {k: v for k, v in self._options.get(name, {}).items() if k != "cluster"}
+            self._options[name] = rest | ({"cluster": self._chosen} if self._chosen else {})
+        super().look_at(name)
+
     def prepared(self, snapshot: Snapshot) -> Snapshot:
         """The worst server first, its own before the others; of a log the newest message."""
         if snapshot.view.name == "cluster.logs":
             return replace(snapshot, rows=tuple(reversed(snapshot.rows)))
-        if snapshot.view.name != "cluster.clusters":
+        if snapshot.view.name != LIST:
             return snapshot
         key = snapshot.view.key
         rows = sorted(snapshot.rows, key=lambda r: (-snapshot.judgement.of(key(r)).health.value, not r.own))
@@ -67,7 +84,16 @@ class ClustersPane(DetailPane):
 
     def has_detail(self, row: Any) -> bool:
         """The log belongs to a server of the list."""
-        return self.view.name == "cluster.clusters" and super().has_detail(row)
+        return self.view.name == LIST and super().has_detail(row)
+
+    def news(self, snapshot: Snapshot) -> None:
+        """Whoever came to this target looks at its own server first, however bad another one is."""
+        if self.view.name == LIST and not self._placed and snapshot.rows:
+            self._placed = True
+            own = next((r for r in snapshot.rows if r.own), None)
+            if own is not None:
+                self.table.move_to(snapshot.view.key(own))
+        super().news(snapshot)
 
     def row_moved(self, row: Any) -> None:
         """Another server has another log and other disks."""
@@ -134,6 +160,10 @@ def _told(row: Any) -> str:
     if row.inodes_percent is not None and row.inodes_percent >= 80:
         words.append(f"{row.inodes_percent:.0f}% of inodes")
     return ", ".join(words)
+
+
+def _of_cluster(view: View[Any]) -> bool:
+    return any(param.name == "cluster" for param in view.params)
 
 
 def _nothing(what: Any) -> None:

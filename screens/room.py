@@ -218,6 +218,10 @@ class RoomPane(Frame):
         """What the view shown is asked with, where the user chose something."""
         return self._options.get(self.view.name, {})
 
+    def asked_by(self, table: ViewTable) -> Mapping[str, Any]:
+        """What one of the room's tables is asked with."""
+        return self.options if table is self.table else {}
+
     def choose_options(self, values: Mapping[str, Any]) -> None:
         """Ask the view shown with these parameters from now on."""
         self._options[self.view.name] = {
@@ -347,8 +351,7 @@ class RoomPane(Frame):
     def action_source(self) -> None:
         """Show the SQL behind the view, and the command that asks it with the same options."""
         table = self.focused_table
-        asked = self.options if table is self.table else {}
-        self.post_message(self.Wanted("source", self, (table.view, asked)))
+        self.post_message(self.Wanted("source", self, (table.view, self.asked_by(table))))
 
     def action_copy(self) -> None:
         """Copy the text of the row under the cursor."""

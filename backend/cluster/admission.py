@@ -11,7 +11,6 @@ from backend.cluster.hba_text import Unread, rules
 from backend.cluster.place import asked
 from backend.cluster.reloading import HBA_ERRORS, FileError
 from backend.core.errors import Failed, Refused
-from backend.core.facts import Query
 from backend.core.session import Session
 
 
@@ -43,5 +42,5 @@ async def _unreadable(s: Session, cluster: Cluster) -> str | None:
 
 async def _refused(s: Session, cluster: Cluster) -> str | None:
     """What the server's own parser says, where it is the target's own and lets us ask."""
-    found = await asked(s, FileError, Query(*HBA_ERRORS)) if cluster.own and cluster.running else []
+    found = await asked(s, FileError, HBA_ERRORS) if cluster.own and cluster.running else []
     return found[0].sentence if found else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
+from backend.cluster.configured import Configured, configured
 from backend.cluster.discovery import Cluster, Found, Role, StartMode, discover
 from backend.cluster.naming import Kind
 from backend.cluster.pidfile import State
@@ -40,6 +41,11 @@ class ClusterRow:
     since: Annotated[datetime | None, Col("Started", priority=4)]
     start_mode: Annotated[StartMode | None, Col("Start", priority=3, help="auto: it starts with the machine")]
     archiving: Annotated[Archiving | None, Col("Archiving", priority=3)]
+    restart_due: Annotated[int | None, Col("Restart due", priority=3, help="How many settings wait for one")]
+    wrong_lines: Annotated[
+        int | None,
+        Col("Wrong lines", priority=3, help="Of its configuration; of other servers, of pg_hba.conf"),
+    ]
     size: Annotated[int | None, Col("Size", unit="bytes", priority=5, help="Asked for with --sizes")]
     owner: Annotated[str | None, Col("Owner", priority=5)]
     kind: Annotated[Kind, Col("Made by", priority=7, help="postgresql-common, RPM packages or initdb alone")]
@@ -56,6 +62,7 @@ class ClusterRow:
     system_identifier: Annotated[str | None, Col("System identifier", priority=9)]
     trouble: Annotated[str | None, Col("Trouble", priority=9, help="What else is wrong with its files")]
     hidden: Annotated[str | None, Col("Hidden", priority=9, help="What may not be read, and what shows it")]
+    waiting: Annotated[str | None, Col("Waiting", priority=9, help="The settings that wait for a restart")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +92,32 @@ async def cluster_rows(s: Session, sizes: bool) -> list[ClusterRow]:
     own = found.own
     archivers = await asked(s, Archiver, ARCHIVER) if own and own.running else []
     bytes_of = await _sizes(s, found) if sizes else {}
+    told = await configured(s, found)
     rows = []
     for cluster in found.clusters:
         archiver = archivers[0] if archivers and cluster.own else configured_archiver(cluster)
         clash = port_clash(cluster, found)
         hidden = "; ".join(found.notes) if cluster.unread else None
-        rows.append(_row(cluster, archiving(archiver), bytes_of.get(cluster.data), clash, hidden))
+        rows.append(
+            _row(cluster, archiving(archiver), told[cluster.data], bytes_of.get(cluster.data), clash, hidden)
+        )
     return rows
 
 
 def _row(
-    c: Cluster, archived: Archiving | None, size: int | None, clash: str | None, hidden: str | None
+    c: Cluster,
+    archived: Archiving | None,
+    told: Configured,
+    size: int | None,
+    clash: str | None,
+    hidden: str | None,
 ) -> ClusterRow:
+    due = None if told.waiting is None else len(told.waiting)
     return ClusterRow(
         c.name, c.state, c.own, c.role, c.installed or (str(c.major) if c.major else None), c.port, c.since,
-        c.start_mode, archived, size, c.owner, c.kind, c.unit, c.unit_state, c.manager, c.data, c.log,
-        c.config_file, c.hba_file, c.mode, c.checksums, c.pid, c.system_identifier, trouble(c) or clash,
-        hidden,
+        c.start_mode, archived, due, told.wrong, size, c.owner, c.kind, c.unit, c.unit_state, c.manager,
+        c.data, c.log, c.config_file, c.hba_file, c.mode, c.checksums, c.pid, c.system_identifier,
+        trouble(c) or clash, hidden, ", ".join(told.waiting or ()) or None,
     )  # fmt: skip
 
 
@@ -170,12 +186,29 @@ async def _sizes(s: Session, found: Found) -> Mapping[str, int]:
 
 
 def cluster_verdict(row: ClusterRow) -> Verdict | None:
-    """The worst that is to be said of a server."""
-    told = _standing(row) or _archiving(row)
-    if row.trouble and (told is None or told.health < Health.CRITICAL):
-        health = Health.CRITICAL if row.state not in ("down", "unknown") else Health.WARNING
-        return Verdict(health, row.trouble)
-    return told
+    """The worst that is to be said of a server; of what is equally bad, what stands here first."""
+    told = [v for v in (_standing(row), _archiving(row), _trouble(row), *_configured(row)) if v]
+    return max(told, key=lambda v: v.health.value, default=None)
+
+
+def _trouble(row: ClusterRow) -> Verdict | None:
+    if not row.trouble:
+        return None
+    health = Health.CRITICAL if row.state not in ("down", "unknown") else Health.WARNING
+    return Verdict(health, row.trouble)
+
+
+def _configured(row: ClusterRow) -> Iterator[Verdict]:
+    if row.wrong_lines:
+        many = row.wrong_lines > 1
+        lines = f"{row.wrong_lines} lines of its files are" if many else "a line of its files is"
+        if row.state in ("down", "crashed"):
+            yield Verdict(Health.WARNING, f"{lines} wrong: it will not start")
+        else:
+            yield Verdict(Health.CRITICAL, f"{lines} wrong: it goes without, and may not start again")
+    if row.restart_due:
+        waits = "waits" if row.restart_due == 1 else "wait"
+        yield Verdict(Health.WARNING, f"{row.waiting} {waits} for a restart")
 
 
 def _standing(row: ClusterRow) -> Verdict | None:

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import Annotated
 
 from backend.cluster.discovery import Cluster, Found, discover
-from backend.cluster.life import ON, ClusterName
+from backend.cluster.life import ON
 from backend.cluster.means import LIVES, means, ready
 from backend.cluster.obstacles import in_use
-from backend.cluster.place import HOST
+from backend.cluster.place import HOST, ClusterName
 from backend.core.declare import Danger, action
 from backend.core.errors import Missing, Refused, Usage
 from backend.core.host import script

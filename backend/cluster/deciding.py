@@ -14,7 +14,7 @@ from backend.core.host import script
 from backend.core.session import Session
 
 if TYPE_CHECKING:
-    from backend.cluster.hba import Rule
+    from backend.cluster.rule import Rule
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

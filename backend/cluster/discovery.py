@@ -21,6 +21,7 @@ from backend.cluster.naming import Kind, kind_of, name_of, told_apart
 from backend.cluster.owning import own_folder
 from backend.cluster.pidfile import Clock, State
 from backend.cluster.scan import ROOTS, Folder, Scan, look, pairs
+from backend.cluster.waiting import waiting
 from backend.core.errors import Missing, PgtuiError, Refused, nearest
 from backend.core.session import Session
 
@@ -32,8 +33,10 @@ StartMode = Literal["auto", "manual", "disabled"]
 class Cluster:
     """One server of a host; None where something is not known, most often for want of rights.
 
-    `configured` is what the files say, with ALTER SYSTEM's on top, by name in lower case. `bin` is the folder
-    of its programs. `manager` names an agent such as Patroni that runs it. `since` is when it started.
+    `files` are its configuration files by path; `configured` is what they say by name in lower case, with
+    ALTER SYSTEM's on top; `waiting` are settings that a restart would change, as far as its files tell. `bin`
+    is the folder of its programs. `manager` names an agent such as Patroni that runs it. `since` is when it
+    started.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Cluster:
     bin: str | None = None
     pid: int | None = None
     since: datetime | None = None
+    waiting: tuple[str, ...] = ()
     role: Role | None = None
     port: int | None = None
     sockets: str | None = None
@@ -64,6 +68,7 @@ class Cluster:
     checksums: bool | None = None
     control: Mapping[str, str] = field(default_factory=dict)
     configured: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     wal: str | None = None
     tablespaces: tuple[str, ...] = ()
     pid_file: str | None = None
@@ -185,6 +190,7 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
         bin=values.get("bin") or None,
         pid=how.process.pid if how.process else None,
         since=_since(how, clock),
+        waiting=waiting(how, told, control) if _role(folder, how.state, control) == "primary" else (),
         role=_role(folder, how.state, control),
         port=_port(how.file if how.process else None, told, bool(folder.files)),
         sockets=_sockets(how.file if how.process else None, told),
@@ -203,6 +209,7 @@ def _cluster(folder: Folder, scan: Scan, clock: Clock) -> Cluster:
         checksums=_checksums(control),
         control=control,
         configured=configured,
+        files=folder.files,
         wal=values.get("wal") or None,
         tablespaces=tuple(t for t in folder.tablespaces if t),
         pid_file=f"{folder.path}/postmaster.pid" if how.file else None,

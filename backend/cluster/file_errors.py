@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from backend.cluster.discovery import Cluster
 from backend.cluster.hba import HbaRow, hba_rules
+from backend.cluster.neighbour import Asked, find_server
+from backend.cluster.offline import obstacle
+from backend.cluster.own import Own
 from backend.cluster.secrets import hidden
 from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import Missing
@@ -49,13 +54,34 @@ SELECT coalesce(f.sourcefile, '') AS file,
 """)
 
 
-async def file_error_rows(s: Session) -> list[FileError]:
+async def file_error_rows(s: Session, cluster: str | None) -> list[FileError]:
     """Every line of the configuration files that the server's own parser refuses."""
+    server = await find_server(s, cluster)
+    wrong = await (_in_the_way(s, server) if isinstance(server, Cluster) else _in_settings(server))
+    return wrong + [_of_hba(r) for r in await hba_rules(s, server) if r.error]
+
+
+async def _in_settings(server: Asked) -> list[FileError]:
     try:
-        wrong = await s.fetch(_Wrong, _SETTINGS)
+        return [_of_settings(w) for w in await server.fetch(_Wrong, _SETTINGS)]
     except Missing as e:
-        raise Missing(e.message, hint=_grants(s.facts), sqlstate=e.sqlstate) from None
-    return [_of_settings(w) for w in wrong] + [_of_hba(r) for r in await hba_rules(s) if r.error]
+        if e.sqlstate is None:  # the host's word, which has its own hint
+            raise
+        raise Missing(e.message, hint=_grants(server.facts), sqlstate=e.sqlstate) from None
+
+
+_PLACE = re.compile(r'"(?P<file>/[^"]*)" line (?P<line>\d+)')
+
+
+async def _in_the_way(s: Session, c: Cluster) -> list[FileError]:
+    """What keeps a server that is down from starting: the first such line, as its own program says it."""
+    programs = Own(c).programs
+    said = await obstacle(s.host, programs) if programs else ""
+    if not said:
+        return []
+    at = _PLACE.search(said)
+    file, line = (at["file"], int(at["line"])) if at else (c.config_file or "", 0)
+    return [FileError(file, line, "settings", None, None, said)]
 
 
 def _of_settings(w: _Wrong) -> FileError:

@@ -1,4 +1,7 @@
-"""The rules of pg_hba.conf as the server's own parser reads the file now, and which of them would match."""
+"""The rules of pg_hba.conf as the server's own parser reads the file now, and which of them would match.
+
+Of a server that is down they are read as far as that can be done without it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,13 @@ from psycopg import sql
 
 from backend.cluster import deciding
 from backend.cluster.deciding import Client
+from backend.cluster.discovery import Cluster
+from backend.cluster.hba_text import Unread, rules
+from backend.cluster.neighbour import Asked, find_server
+from backend.cluster.rule import Rule
 from backend.cluster.secrets import option
 from backend.core.declare import Col, Health, Verdict
-from backend.core.errors import Missing, Usage
+from backend.core.errors import Missing, Refused, Usage
 from backend.core.facts import Facts, Query, Since
 from backend.core.session import Session
 
@@ -39,22 +46,7 @@ class HbaRow:
     method: Annotated[str | None, Col("Method", priority=1)]
     options: Annotated[str | None, Col("Options", priority=4)]
     error: Annotated[str | None, Col("Error", text=True, priority=1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule as `pg_hba_file_rules` has it; lists as the server took them apart, files in them read."""
-
-    file: str
-    line: int
-    type: str | None
-    database: list[str] | None
-    user: list[str] | None
-    address: str | None
-    netmask: str | None
-    method: str | None
-    options: list[str] | None
-    error: str | None
+    cluster: Annotated[str | None, Col("Cluster", hidden=True, help="Where another one was asked for")] = None
 
 
 RULES = Query(
@@ -117,21 +109,39 @@ SELECT EXISTS (SELECT FROM member) AS known,
 """)
 
 
-async def rules_of(s: Session) -> list[Rule]:
+async def rules_of(server: Asked) -> list[Rule]:
     """The rules in the file now; a role that may not read them is told what would let it."""
     try:
-        return await s.fetch(Rule, RULES)
+        return await server.fetch(Rule, RULES)
     except Missing as e:
         if "could not open" in e.message:
             raise Missing(
                 e.message, hint="the server itself may not read the file", sqlstate=e.sqlstate
             ) from None
-        raise Missing(e.message, hint=_grants(s.facts), sqlstate=e.sqlstate) from None
+        if e.sqlstate is None:  # the host's word, which has its own hint
+            raise
+        raise Missing(e.message, hint=_grants(server.facts), sqlstate=e.sqlstate) from None
 
 
-async def hba_rules(s: Session) -> list[HbaRow]:
+async def hba_rules(s: Session, server: Asked | Cluster) -> list[HbaRow]:
     """The rules and the lines that are wrong, in the order in which the server tries them."""
-    return _rows(await rules_of(s))
+    return _rows(await (rules_in_file(s, server) if isinstance(server, Cluster) else rules_of(server)))
+
+
+async def rules_in_file(s: Session, c: Cluster) -> list[Rule]:
+    """The rules in the file of a server that is down, without what it includes."""
+    path = c.hba_file
+    if path is None or not path.startswith("/"):
+        raise Missing(
+            f"where the pg_hba.conf of {c.name} lies is not known", hint="its files tell, once read"
+        )
+    text = (await s.host.read(path, run_as=c.owner)).decode("utf-8", "surrogateescape")
+    return [_unread(r) if isinstance(r, Unread) else r for r in rules({path: text}, path)]
+
+
+def _unread(each: Unread) -> Rule:
+    why = (None, each.why) if each.wrong else ([each.why], None)
+    return Rule(each.line.file, each.line.first, None, None, None, None, None, None, *why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +168,19 @@ class Question:
         return True
 
 
-async def hba_rows(s: Session, question: Question) -> list[HbaRow]:
+async def hba_rows(s: Session, question: Question, cluster: str | None) -> list[HbaRow]:
     """The rules; where somebody is asked for, each says whether it is the one that decides."""
     asking = question.demand()
-    rules = await rules_of(s)
+    server = await find_server(s, cluster)
     if not asking:
-        return _rows(rules)
-    [about] = await s.fetch(_Memberships, _ABOUT, question.user)
+        return [replace(r, cluster=cluster) for r in await hba_rules(s, server)]
+    if isinstance(server, Cluster):
+        raise Refused(
+            f"who would match depends on the roles of {server.name}, which is down",
+            hint="without --user its rules are shown",
+        )
+    found = await rules_of(server)
+    [about] = await server.fetch(_Memberships, _ABOUT, question.user)
     ssl = about.ssl if question.ssl is None else question.ssl
     address = None if question.address in (None, "local") else ipaddress.ip_address(question.address or "")
     client = Client(
@@ -174,9 +190,10 @@ async def hba_rows(s: Session, question: Question) -> list[HbaRow]:
         address,
         ssl and address is not None,
         question.replication,
-        s.facts.major,
+        server.facts.major,
     )
-    return _marked(rules, client, await deciding.known(s, rules, address))
+    marked = _marked(found, client, await deciding.known(s, found, address))
+    return [replace(r, cluster=cluster) for r in marked]
 
 
 def _marked(rules: list[Rule], client: Client, network: deciding.Network) -> list[HbaRow]:

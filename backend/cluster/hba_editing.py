@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from backend.cluster.hba_file import Book, changed, open_book
 from backend.cluster.hba_lint import demand_rule, remarks
 from backend.cluster.hba_text import lines, written
-from backend.cluster.place import SERVER
+from backend.cluster.place import SERVER, ClusterName
 from backend.core.declare import Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.params import Ask
@@ -30,13 +30,14 @@ async def add_hba_rule(
     options: Annotated[str | None, Ask("Options", help="Of the method: map=NAME")] = None,
     before: Annotated[int | None, Ask("Before line", help="At the end when left out", fill=False)] = None,
     file: File = None,
+    cluster: ClusterName = None,
 ) -> Plan:
     """Add a rule to pg_hba.conf: checked by the server's own parser, loaded, and proved by connecting.
 
     The first rule that fits a connection decides; --before LINE puts this one before another. When the file
     has an error, or we would not get in any more, the old one is put back.
     """
-    book = await open_book(s, file)
+    book = await open_book(s, file, cluster)
     demand_rule(type, address, method, database, user)
     line = _line(type, database, user, address, method, options)
     rows = book.text.split("\n")
@@ -79,9 +80,11 @@ def _place(book: Book, rows: list[str], before: int | None) -> int:
 
 
 @action("cluster.remove_hba_rule", danger=Danger.CHANGE, needs=SERVER, on="cluster.hba")
-async def remove_hba_rule(s: Session, line: Annotated[int, Ask("Line")], file: File = None) -> Plan:
+async def remove_hba_rule(
+    s: Session, line: Annotated[int, Ask("Line")], file: File = None, cluster: ClusterName = None
+) -> Plan:
     """Remove a rule from pg_hba.conf: checked, loaded and proved as when one is added."""
-    book = await open_book(s, file)
+    book = await open_book(s, file, cluster)
     found = next((each for each in lines(book.text, book.path) if each.first == line), None)
     if found is None:
         numbers = [each.first for each in lines(book.text)]
@@ -97,7 +100,7 @@ async def remove_hba_rule(s: Session, line: Annotated[int, Ask("Line")], file: F
 
 async def text_now(s: Session, given: Mapping[str, Any]) -> str:
     """The file as it is, for an editor to begin with."""
-    return (await open_book(s, given.get("file"))).text
+    return (await open_book(s, given.get("file"), given.get("cluster"))).text
 
 
 @action("cluster.edit_hba", danger=Danger.CHANGE, needs=SERVER)
@@ -107,12 +110,13 @@ async def edit_hba(
         str | None, Ask("Content", lines=True, help="Of the whole file", fill=False, draft=text_now)
     ] = None,
     file: File = None,
+    cluster: ClusterName = None,
 ) -> Plan:
     """Change pg_hba.conf as a whole: checked, loaded and proved as when a rule is added.
 
     On a terminal $EDITOR opens on a private copy; an editor that is killed or fails changes nothing.
     """
-    book = await open_book(s, file)
+    book = await open_book(s, file, cluster)
     if text is None:
         raise Usage("edit_hba wants --text, or a terminal on which $EDITOR can open")
     after = text if text.endswith("\n") or not text else f"{text}\n"

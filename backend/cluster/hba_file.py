@@ -12,7 +12,7 @@ from psycopg import sql
 from backend.cluster import deciding
 from backend.cluster.deciding import Client, Network
 from backend.cluster.discovery import Cluster
-from backend.cluster.hba import Rule, rules_of
+from backend.cluster.hba import rules_of
 from backend.cluster.hba_text import Line, Unread, rules
 from backend.cluster.own import own_server
 from backend.cluster.reloading import (
@@ -23,6 +23,7 @@ from backend.cluster.reloading import (
     reloaded,
     standing,
 )
+from backend.cluster.rule import Rule
 from backend.core.errors import Failed, Missing, Refused, unknown
 from backend.core.facts import Query
 from backend.core.plan import Answers, Check, File, Plan, Step, statement
@@ -90,9 +91,9 @@ class Book:
         return list(rules(files, self.main))
 
 
-async def open_book(s: Session, file: str | None) -> Book:
+async def open_book(s: Session, file: str | None, cluster: str | None = None) -> Book:
     """pg_hba.conf as it is on the host; `Missing` when that is out of reach, with what would help."""
-    own = await own_server(s)
+    own = await own_server(s, cluster)
     if own.cluster is None:
         why = own.why
         raise Missing(
@@ -137,7 +138,7 @@ async def changed(
     steps: tuple[Step, ...] = (
         before_all(),
         File(path, book.text, after, run_as=owner, undo=back),
-        statement(sql.SQL(Query(*HBA_ERRORS).pick(s.facts)), note="the server's own parser"),
+        statement(sql.SQL(HBA_ERRORS.pick(s.facts)), note="the server's own parser"),
         Check(lambda a: not a[-1].rows, that="the server can read every line", otherwise=_wrong),
         reload(),
         reloaded(),

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.cluster.hba import Rule
 from backend.cluster.hba_file import Book
 from backend.cluster.hba_text import Unread, network_of
+from backend.cluster.rule import Rule
 from backend.core.errors import Usage, nearest
 from backend.core.facts import Query
 from backend.core.session import Session

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from backend.cluster.hba import Rule
+from backend.cluster.rule import Rule
 
 DEEPEST = 10  # the server's own limit for files that include files
 BLANKS = " \t\r\f\v"

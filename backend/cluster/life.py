@@ -12,7 +12,7 @@ from backend.cluster.discovery import Cluster, Found, discover
 from backend.cluster.means import Means, Mode, demand_mode, means, programs, ready
 from backend.cluster.obstacles import in_use
 from backend.cluster.offline import check_step, demand_startable
-from backend.cluster.place import HOST, asked
+from backend.cluster.place import HOST, ClusterName, asked
 from backend.core.clean import clean
 from backend.core.declare import Danger, action
 from backend.core.errors import Refused, Usage
@@ -23,9 +23,6 @@ from backend.core.session import Session
 from backend.core.values import Interval
 
 ON = "cluster.clusters"
-ClusterName = Annotated[
-    str | None, Ask("Cluster", choices="cluster.clusters.cluster", help="VERSION/NAME; else the target's own")
-]
 HowLong = Annotated[Interval, Ask("Wait", help="How long it may take, such as 60s", fill=False)]
 StopMode = Annotated[
     Mode,

@@ -26,12 +26,20 @@ class Own:
         return Programs(c.bin, c.data, c.config_file, c.major, c.owner)
 
 
-async def own_server(s: Session) -> Own:
-    """The target's own server; refused when a manager such as Patroni runs it."""
+async def own_server(s: Session, cluster: str | None = None) -> Own:
+    """The target's own server; refused when `cluster` is another, or a manager such as Patroni runs it."""
     try:
         found = await discover(s)
     except PgtuiError as e:
+        if cluster is not None:
+            raise
         return Own(why=e)
+    if cluster is not None and not (chosen := found.pick(cluster)).own:
+        where = f"'host={chosen.sockets or 'localhost'} port={chosen.port or 5432} dbname=postgres'"
+        raise Refused(
+            f"{chosen.name} is not the server of {s.target.name}; what this changes takes a connection to it",
+            hint=f"pgtui -t {where} makes one",
+        )
     if found.own is None:
         return Own(why=_elsewhere(s, found.notes))
     if manager := found.own.manager:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from psycopg import sql
 
 from backend.core.errors import Missing, PgtuiError
 from backend.core.facts import Needs, Query
+from backend.core.params import Ask
 from backend.core.session import Session
 
 T = TypeVar("T")
 
 HOST = Needs(sql=False)
 SERVER = Needs()
+
+ClusterName = Annotated[
+    str | None, Ask("Cluster", choices="cluster.clusters.cluster", help="VERSION/NAME; else the target's own")
+]
 
 # Seconds that a view of the host waits for a server that may be frozen.
 PATIENCE = 3.0

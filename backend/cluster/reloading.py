@@ -44,7 +44,7 @@ SELECT NULL::pg_catalog.text AS allowed,
 
 # A setting that takes a restart is reported like an error until the restart, without a file when it was taken
 # out of one; it is none.
-_ERRORS = Query("""\
+SETTING_ERRORS = Query("""\
 SELECT f.sourcefile AS file,
        f.sourceline AS line,
        f.name,
@@ -59,7 +59,7 @@ SELECT f.sourcefile AS file,
  ORDER BY f.seqno""")
 
 # A rule that has an error is one that fits no connection, such as hostssl while ssl is off; it is loaded.
-HBA_ERRORS: tuple[Since, Since] = (
+HBA_ERRORS = Query(
     Since(
         16,
         """\
@@ -87,7 +87,6 @@ SELECT pg_catalog.current_setting('hba_file') AS file,
  ORDER BY r.line_number""",
     ),
 )
-_HBA_ERRORS = Query(*HBA_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +125,13 @@ async def standing(s: Session, name: str | None = None) -> Standing:
 
 async def errors_of_settings(s: Session, of: Standing) -> list[FileError]:
     """The lines of its configuration that the server cannot use; none where that may not be read."""
-    return await s.fetch(FileError, _ERRORS) if of.may_read else []
+    return await s.fetch(FileError, SETTING_ERRORS) if of.may_read else []
 
 
 async def errors_of_hba(s: Session, of: Standing) -> list[FileError]:
     """The lines of pg_hba.conf that the server cannot use; none where that may not be read."""
     try:
-        return await s.fetch(FileError, _HBA_ERRORS) if of.may_read_hba else []
+        return await s.fetch(FileError, HBA_ERRORS) if of.may_read_hba else []
     except Missing as e:
         raise Refused(
             f"the server may not read its own rules: {e.message}",

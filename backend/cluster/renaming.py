@@ -10,10 +10,10 @@ from psycopg import sql
 
 from backend.cluster.creating import NAME
 from backend.cluster.discovery import Cluster, Found, StartMode, discover
-from backend.cluster.life import ON, ClusterName, demand_can_start, victims
+from backend.cluster.life import ON, demand_can_start, victims
 from backend.cluster.means import Means, agreed, means, programs, ready
 from backend.cluster.offline import check_step
-from backend.cluster.place import HOST, asked
+from backend.cluster.place import HOST, ClusterName, asked
 from backend.core.declare import Danger, action
 from backend.core.errors import Missing, Refused, Usage
 from backend.core.facts import Query

@@ -8,11 +8,10 @@ from psycopg import sql
 
 from backend.cluster.admission import demand_rules
 from backend.cluster.discovery import discover
-from backend.cluster.life import ClusterName
 from backend.cluster.means import means, programs
 from backend.cluster.offline import check_step, demand_startable, obstacle
 from backend.cluster.own import Own
-from backend.cluster.place import HOST
+from backend.cluster.place import HOST, ClusterName
 from backend.cluster.reloading import (
     FileError,
     before_all,

@@ -44,7 +44,7 @@ class Process:
 
 @dataclass(slots=True)
 class Folder:
-    """A data folder and the texts of its configuration files by path, without their comments."""
+    """A data folder and the texts of its configuration files by path, their comments left empty."""
 
     path: str
     debian: str = ""

@@ -24,7 +24,7 @@ configuration() {
     [ -r "$1" ] || { [ "$me" = 0 ] || put unreadable "$1"; return; }
     [ "$2" -lt 8 ] || return
     put file "$1"
-    content=$(sed -e 's/^[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "$1" 2>/dev/null)
+    content=$(sed 's/^[[:space:]]*#.*//' "$1" 2>/dev/null)
     put text "$content"
     case $content in *include*) ;; *) return ;; esac
     printf '%s\n' "$content" |

@@ -12,7 +12,7 @@ from backend.cluster.guc import SETTINGS, Setting
 from backend.cluster.obstacles import demand_reachable, demand_room
 from backend.cluster.offline import Programs, demand_startable, read_auto_conf, replaced
 from backend.cluster.own import own_server
-from backend.cluster.place import SERVER
+from backend.cluster.place import SERVER, ClusterName
 from backend.cluster.reloading import (
     Standing,
     before_all,
@@ -106,6 +106,7 @@ async def set_value(
     name: Name,
     value: Annotated[str, Ask("Value", help="Lists with commas between", fill=False)],
     unchecked: Unchecked = False,
+    cluster: ClusterName = None,
 ) -> Plan:
     """Change a setting for the whole server by ALTER SYSTEM, reload, and prove that it took.
 
@@ -113,7 +114,7 @@ async def set_value(
     there, settings that contradict each other or too much shared memory are refused. Says whether a restart
     is due. When a step fails, the value before is put back.
     """
-    ground = await _ground(s, name)
+    ground = await _ground(s, name, cluster)
     setting = ground.setting
     guc.demand_value(setting, value)
     written = guc.written(setting, value)
@@ -134,12 +135,12 @@ async def set_value(
 
 
 @action("cluster.reset", danger=Danger.CHANGE, needs=SERVER, on="cluster.settings")
-async def reset(s: Session, name: Name, unchecked: Unchecked = False) -> Plan:
+async def reset(s: Session, name: Name, unchecked: Unchecked = False, cluster: ClusterName = None) -> Plan:
     """Take back what ALTER SYSTEM set, reload, and prove that it took.
 
     What postgresql.conf says counts again, else the default. It is tried before as in cluster.set.
     """
-    ground = await _ground(s, name)
+    ground = await _ground(s, name, cluster)
     setting = ground.setting
     if ground.before is None:
         raise Refused(f"{setting.name} is not set by ALTER SYSTEM", hint=_whence(setting))
@@ -161,10 +162,10 @@ def _whence(setting: Setting) -> str | None:
     return f"it has its default, {setting.boot_val}" if setting.source == "default" else None
 
 
-async def _ground(s: Session, name: str) -> Ground:
+async def _ground(s: Session, name: str, cluster: str | None) -> Ground:
+    own = await own_server(s, cluster)
     setting = guc.find(await s.fetch(Setting, SETTINGS), name)
     guc.demand_changeable(setting)
-    own = await own_server(s)
     of = await standing(s, setting.name)
     _demand_rights(s, setting, of)
     demand_may_reload(s, of)

@@ -1,4 +1,4 @@
-"""The settings of the target's own server: where they come from, what waits for a restart, how two differ."""
+"""The settings of a server: where they come from, what waits for a restart, how two servers differ."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from backend.cluster.conffile import Line, lines
+from backend.cluster.discovery import Cluster
+from backend.cluster.neighbour import Asked, find_server
 from backend.cluster.secrets import hidden
 from backend.core.declare import Col, Health, Verdict
-from backend.core.errors import Missing
+from backend.core.errors import Missing, PgtuiError
 from backend.core.facts import Query
+from backend.core.host import Host
 from backend.core.hosts import host_for
 from backend.core.session import Session
 
@@ -37,13 +41,14 @@ class SettingRow:
     pending: Annotated[str | None, Col("After restart", priority=3)]
     default: Annotated[str | None, Col("Default", priority=4, help="Built in")]
     changed: Annotated[bool, Col("Changed", priority=5, help="It differs from the built-in value")]
-    takes: Annotated[Taking, Col("Takes", priority=4, help="What makes a new value count")]
+    takes: Annotated[Taking | None, Col("Takes", priority=4, help="What makes a new value count")]
     source: Annotated[str, Col("Source", priority=3)]
     file: Annotated[str | None, Col("File", priority=5)]
     line: Annotated[int | None, Col("Line", priority=5)]
     unit: Annotated[str | None, Col("Unit", priority=8)]
     category: Annotated[str, Col("Category", priority=8)]
     description: Annotated[str, Col("Description", text=True, priority=6)]
+    cluster: Annotated[str | None, Col("Cluster", hidden=True, help="Where another one was asked for")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +105,88 @@ SELECT DISTINCT ON (f.name)
 """)
 
 
-async def setting_rows(s: Session, changed: bool, pending: bool, against: str | None) -> list[SettingRow]:
+async def setting_rows(
+    s: Session, changed: bool, pending: bool, against: str | None, cluster: str | None
+) -> list[SettingRow]:
     """The settings; only those that are changed, wait for a restart, or differ, where that is wanted."""
-    settings = await s.fetch(_Setting, _SETTINGS)
-    waiting = await _after_restart(s, [x.name for x in settings if x.pending_restart])
-    rows = [_row(x, waiting.get(x.name)) for x in settings]
+    server = await find_server(s, cluster)
+    rows = await (_in_files(s.host, server) if isinstance(server, Cluster) else _in_force(server))
     if against is not None:
-        rows = _differing(rows, await _of(s, against))
+        others = await _of(s, against)
+        if isinstance(server, Cluster):  # what its files leave out is not known to be another value
+            others = {r.name: others[r.name] for r in rows if r.name in others}
+        rows = _differing(rows, others)
     return [
-        r
+        replace(r, cluster=cluster)
         for r in rows
         if (r.changed or r.pending_restart or not changed) and (r.pending_restart or not pending)
     ]
+
+
+async def _in_force(server: Asked) -> list[SettingRow]:
+    settings = await server.fetch(_Setting, _SETTINGS)
+    waiting = await _after_restart(server, [x.name for x in settings if x.pending_restart])
+    return [_row(x, waiting.get(x.name)) for x in settings]
+
+
+# -- of a server that is down --------------------------------------------------------------------
+
+
+async def _in_files(host: Host, c: Cluster) -> list[SettingRow]:
+    """What the files of a server that is down set; the values are as they are written there."""
+    if c.unread and not c.files:
+        raise Missing(
+            f"{c.name} is down, and its configuration files may not be read",
+            hint=f'run_as = "{c.owner}" in the inventory lets pgtui read them as that account',
+        )
+    described = await _described(host, c)
+    last = {x.name: x for path in (c.config_file, c.auto_file) if path for x in lines(c.files, path)}
+    return [_of_line(x, described.get(x.name.lower())) for _, x in sorted(last.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What the server's program says of a setting."""
+
+    name: str
+    context: str
+    category: str
+    vartype: str
+    description: str
+
+
+async def _described(host: Host, c: Cluster) -> Mapping[str, _Described]:
+    """By name in lower case; nothing where the program cannot be run as the server's account."""
+    if c.bin is None:
+        return {}
+    try:
+        done = await host.run((f"{c.bin}/postgres", "--describe-config"), run_as=c.owner)
+        rows = [line.split("\t") for line in done.demand().text.splitlines()]
+    except PgtuiError:
+        return {}
+    # name, context, group, type, default, least, most, description, more of it
+    return {r[0].lower(): _Described(r[0], r[1], r[2], r[3], r[7]) for r in rows if len(r) > 7}
+
+
+def _of_line(x: Line, of: _Described | None) -> SettingRow:
+    text = of is None or of.vartype == "STRING"
+    takes = _TAKING.get(of.context) if of else None
+    return SettingRow(
+        of.name if of else x.name, hidden(x.name, x.value, text=text), None, False, None, None, True, takes,
+        "configuration file", x.file, x.number, None, of.category if of else "",
+        of.description if of else "",
+    )  # fmt: skip
+
+
+# -- of a server that answers --------------------------------------------------------------------
 
 
 def _row(x: _Setting, waiting: str | None) -> SettingRow:
     def told(value: str | None) -> str | None:
         if value is None:
             return None
+        if x.name in _MODES and value.isdigit():
+            return f"{int(value):04o}"
         return hidden(x.name, shown(value, x.unit), text=x.vartype == "string")
 
     changed = x.value != x.boot_val and x.context != "internal" and x.source not in ("override", "client")
@@ -127,12 +196,12 @@ def _row(x: _Setting, waiting: str | None) -> SettingRow:
     )  # fmt: skip
 
 
-async def _after_restart(s: Session, names: list[str]) -> Mapping[str, str | None]:
+async def _after_restart(server: Asked, names: list[str]) -> Mapping[str, str | None]:
     """What the files say of these; nothing for a role that may not read them."""
     if not names:
         return {}
     try:
-        return {f.name: f.setting for f in await s.fetch(_InFile, _IN_FILES, names)}
+        return {f.name: f.setting for f in await server.fetch(_InFile, _IN_FILES, names)}
     except Missing:
         return {}
 
@@ -159,6 +228,8 @@ def _differing(rows: list[SettingRow], others: Mapping[str, SettingRow]) -> list
     return sorted([*(r for r in compared if r.other != r.value), *absent], key=lambda r: r.name)
 
 
+# Written in octal digits, as `chmod` has them; pg_settings has the default and what a reset gives in decimal.
+_MODES = ("data_directory_mode", "log_file_mode", "unix_socket_permissions")
 _UNITS = {
     "B": (("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10), ("B", 1)),
     "ms": (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)),

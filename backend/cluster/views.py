@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from backend.cluster import clusters, control, file_errors, hba, logs, services, settings, storage
-from backend.cluster.place import HOST, SERVER
+from backend.cluster.place import HOST, ClusterName
 from backend.core.declare import Ask, view
 from backend.core.session import Session
 
 HERE = "the host has no PostgreSQL server"
-Which = Annotated[
-    str | None, Ask("Cluster", help="VERSION/NAME; this target's own", choices="cluster.clusters.cluster")
-]
 
 
 @view("cluster.clusters", every=10, needs=HOST, verdict=clusters.cluster_verdict, empty=HERE)
@@ -24,7 +21,7 @@ async def all_clusters(
     return await clusters.cluster_rows(s, sizes)
 
 
-@view("cluster.settings", every=30, needs=SERVER, verdict=settings.setting_verdict,
+@view("cluster.settings", every=30, needs=HOST, verdict=settings.setting_verdict,
       empty="no setting is like that")  # fmt: skip
 async def all_settings(
     s: Session,
@@ -33,19 +30,20 @@ async def all_settings(
     against: Annotated[
         str | None, Ask("Compare with target", help="Shows only what differs from that target")
     ] = None,
+    cluster: ClusterName = None,
 ) -> list[settings.SettingRow]:
-    """The server's settings: value, where it comes from, and what waits for a restart."""
-    return await settings.setting_rows(s, changed, pending, against)
+    """A server's settings: value, source, what waits for a restart; while it is down, what its files say."""
+    return await settings.setting_rows(s, changed, pending, against, cluster)
 
 
-@view("cluster.file_errors", every=30, needs=SERVER, verdict=file_errors.error_verdict,
+@view("cluster.file_errors", every=30, needs=HOST, verdict=file_errors.error_verdict,
       empty="the server can read its configuration files")  # fmt: skip
-async def all_file_errors(s: Session) -> list[file_errors.FileError]:
-    """Lines of the configuration files that the server cannot take."""
-    return await file_errors.file_error_rows(s)
+async def all_file_errors(s: Session, cluster: ClusterName = None) -> list[file_errors.FileError]:
+    """Lines of the configuration files that a server cannot take, or that keep it from starting."""
+    return await file_errors.file_error_rows(s, cluster)
 
 
-@view("cluster.hba", every=30, needs=SERVER, verdict=hba.hba_verdict, overall=hba.nobody_verdict,
+@view("cluster.hba", every=30, needs=HOST, verdict=hba.hba_verdict, overall=hba.nobody_verdict,
       empty="pg_hba.conf has no rule: nobody gets in")  # fmt: skip
 async def all_hba(
     s: Session,
@@ -60,14 +58,15 @@ async def all_hba(
     ] = None,
     ssl: Annotated[bool | None, Ask("Encrypted", help="As the server offers it when left out")] = None,
     replication: Annotated[bool, Ask("Replication", help="A standby or pg_basebackup connects")] = False,
+    cluster: ClusterName = None,
 ) -> list[hba.HbaRow]:
     """Who may connect: the rules of pg_hba.conf as the file says now, and which one would match."""
-    return await hba.hba_rows(s, hba.Question(user, database, address, ssl, replication))
+    return await hba.hba_rows(s, hba.Question(user, database, address, ssl, replication), cluster)
 
 
 @view("cluster.control", every=30, needs=HOST, verdict=control.control_verdict,
       empty="the control file holds nothing")  # fmt: skip
-async def all_control(s: Session, cluster: Which = None) -> list[control.ControlRow]:
+async def all_control(s: Session, cluster: ClusterName = None) -> list[control.ControlRow]:
     """A server's control file: checkpoint, timeline, identity; also while it is down."""
     return await control.control_rows(s, cluster)
 
@@ -80,14 +79,14 @@ async def all_logs(
     grep: Annotated[str | None, Ask("Pattern", help="A regular expression, in whatever case")] = None,
     lines: Annotated[int, Ask("Messages at most")] = 200,
     fold: Annotated[bool, Ask("Fold equal messages")] = True,
-    cluster: Which = None,
+    cluster: ClusterName = None,
 ) -> list[logs.LogRow]:
     """The end of a server's log, message by message."""
     return await logs.log_rows(s, cluster, logs.Wanted(severity, grep, lines, fold))
 
 
 @view("cluster.storage", every=30, needs=HOST, verdict=storage.storage_verdict, empty=HERE)
-async def all_storage(s: Session, cluster: Which = None) -> list[storage.StorageRow]:
+async def all_storage(s: Session, cluster: ClusterName = None) -> list[storage.StorageRow]:
     """Where a server keeps what, how full that is, and for how long it lasts."""
     return await storage.storage_rows(s, cluster)
 

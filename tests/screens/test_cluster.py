@@ -17,7 +17,7 @@ from screens.widgets.shares import SharesView
 from tests.screens.samples import text
 from tests.screens.samples import until as until_soon
 from tests.screens.test_partman import base, console
-from tests.servers import Database
+from tests.servers import Database, OwnClusters
 from tui.app import PgtuiApp
 
 
@@ -65,7 +65,7 @@ async def test_a_view_is_asked_with_what_the_user_chooses(database: Database) ->
         await until(pilot, lambda: room.table.rows)
         assert {r.match for r in room.table.rows} == {None}
         await pilot.press("v")
-        await until(pilot, lambda: isinstance(app.screen, Form))
+        await until(pilot, lambda: isinstance(app.screen, Form) and app.focused)
         await pilot.press("d", "b", "a", "tab", *"postgres", "enter")
         await until(pilot, lambda: [r.match for r in room.table.rows].count("first") == 1)
         assert room.note == "user dba, database postgres"
@@ -100,3 +100,35 @@ def test_places_on_one_file_system_share_a_bar_and_the_fullest_comes_first() -> 
         ("wal", 0.95, Health.CRITICAL),
         ("data, log", 0.5, Health.OK),
     ]
+
+
+async def test_what_is_under_the_cursor_is_what_the_other_views_tell_of(
+    database: Database, own_cluster: OwnClusters
+) -> None:
+    other = own_cluster({"work_mem": "7MB"})
+    app = console(database)
+    async with app.run_test(size=(140, 44)) as pilot:
+        room = await opened(pilot, app)
+        await until(pilot, lambda: str(other.data) in {r.data for r in room.table.rows})
+        name = next(r.cluster for r in room.table.rows if r.data == str(other.data))
+        room.table.move_to((name,))
+        await until(pilot, lambda: room.detail.rows)
+        room.detail.focus()
+        await pilot.press("S")
+        await until(pilot, lambda: f"pgtui show cluster.logs --target lab --cluster {name}" in text(app))
+        await pilot.press("escape")
+        room.look_at("cluster.settings")
+        await until(pilot, lambda: any(r.value == "7MB" for r in room.table.rows))
+        assert room.note == f"cluster {name}"
+        room.look_at("cluster.hba")
+        await until(pilot, lambda: {r.cluster for r in room.table.rows} == {name})
+        room.look_at("cluster.services")
+        room.look_at("cluster.control")
+        assert room.options == {"cluster": name}
+
+        room.look_at("cluster.clusters")
+        own = next(r for r in room.table.rows if r.own)
+        room.table.move_to((own.cluster,))
+        room.look_at("cluster.settings")
+        assert room.options == {}
+        await until(pilot, lambda: len(room.table.rows) > 100)

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from backend.cluster.deciding import Client, Network, fits, network
-from backend.cluster.hba import HbaRow, Rule, hba_verdict, nobody_verdict
+from backend.cluster.hba import HbaRow, hba_verdict, nobody_verdict
+from backend.cluster.rule import Rule
 from backend.core.declare import Health
 from backend.core.errors import Missing, Usage
 from tests.rooms.cluster.conftest import Looking
