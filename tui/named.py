@@ -158,7 +158,7 @@ def _number(option: str, word: str | None) -> int | None:
     if word is None:
         return None
     if not word.isdecimal():
-        raise Usage(f"{option} wants a whole number, not {word!r}")
+        raise Usage(f"{option} wants a whole number from 0 on, not {word!r}")
     return int(word)
 
 

@@ -6,26 +6,26 @@ import os
 import sys
 
 from backend.core.clean import clean, mask
-from backend.core.errors import PgtuiError
+from backend.core.errors import Failed, PgtuiError
 
 
 class Output:
-    """Standard output; when its reader has gone, what is written goes nowhere."""
+    """Standard output; when its reader has gone, or there never was one, what is written goes nowhere."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed = sys.stdout is None
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person looks."""
-        return sys.stdout.isatty()
+        return not self.closed and sys.stdout.isatty()
 
     def line(self, text: str) -> None:
         """Write a line at once."""
         self.write(f"{text}\n")
 
     def write(self, text: str) -> None:
-        """Write text at once; bytes that were no UTF-8 leave as they came."""
+        """Write text at once; bytes that were no UTF-8 leave as they came. A full disk is an error."""
         if self.closed:
             return
         try:
@@ -34,6 +34,9 @@ class Output:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             self._give_up()
+        except OSError as e:
+            self._give_up()
+            raise Failed(f"standard output cannot be written: {e.strerror}") from None
 
     def _give_up(self) -> None:
         self.closed = True
@@ -59,6 +62,8 @@ def complain(error: PgtuiError, about: str = "") -> None:
 
 
 def _tell(line: str) -> None:
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from backend.core.declare import ACTIONS, VIEWS, Action, Room, View
-from backend.core.errors import unknown
+from backend.core.errors import Usage, nearest, unknown
 
 
 @cache
@@ -82,5 +82,12 @@ def _find(what: str, name: str, known: Mapping[str, N]) -> N:
     if name not in known and any(r.name == room for r in rooms()):
         _load(room, f"{what}s")
     if name not in known:
-        raise unknown(what, name, [n.name for n in _declared(f"{what}s", known, None)])
+        raise _unknown(what, name, _declared(f"{what}s", known, None))
     return known[name]
+
+
+def _unknown(what: str, name: str, declared: list[N]) -> Usage:
+    """The usage error for such a name; half a name lists what begins or ends with it."""
+    halves = [n.name for n in declared if name in n.name.split(".")]
+    hint = ", ".join(halves) or nearest(name, [n.name for n in declared])
+    return Usage(f"there is no {what} called {name}", hint=hint or f"pgtui {what}s lists them")

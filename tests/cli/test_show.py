@@ -211,6 +211,21 @@ def test_a_reader_that_goes_away_ends_it_quietly(inventory: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("into", "code", "said"),
+    [
+        ("> /dev/full", 1, b"pgtui: standard output cannot be written: No space left on device\n"),
+        (">&-", 0, b""),
+    ],
+)
+def test_output_that_cannot_be_written_is_told_in_a_sentence(
+    inventory: Path, into: str, code: int, said: bytes
+) -> None:
+    line = f"{' '.join(PROGRAM)} show activity.server -o json {into}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, cwd=TREE, timeout=30)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["show", "activity.sesions"], "did you mean activity.sessions?"),
@@ -218,7 +233,10 @@ def test_a_reader_that_goes_away_ends_it_quietly(inventory: Path) -> None:
         (["show"], "wants the name of a view"),
         (["show", "activity.sessions", "--outptu", "json"], "did you mean --output?"),
         (["show", "activity.sessions", "--where", "pdi=3"], "did you mean pid?"),
-        (["show", "activity.sessions", "--limit", "x"], "--limit wants a whole number"),
+        (["show", "activity.sessions", "--limit", "-1"], "--limit wants a whole number from 0 on, not '-1'"),
+        (["show", "queue"], "queue.queues, queue.consumers"),
+        (["show", "locks"], "activity.locks"),
+        (["show", "xyzzy"], "pgtui views lists them"),
         (["show", "activity.sessions", "--watch", "0"], "--watch wants a time above zero"),
         (["show", "activity.sessions", "--timeout", "-1"], "--timeout"),
         (["show", "activity.sessions", "-t", "aa"], "there is no target called aa"),
