@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
+from backend.cluster.backups import Stanza, backups
 from backend.cluster.configured import Configured, configured
 from backend.cluster.discovery import Cluster, Found, Role, StartMode, discover
 from backend.cluster.naming import Kind
@@ -46,6 +48,12 @@ class ClusterRow:
         int | None,
         Col("Wrong lines", priority=3, help="Of its configuration; of other servers, of pg_hba.conf"),
     ]
+    full_backup: Annotated[
+        datetime | None, Col("Full backup", priority=4, help="When pgBackRest's last one ended")
+    ]
+    incremental_backup: Annotated[
+        datetime | None, Col("Incremental", priority=4, help="Or a differential one, when the last ended")
+    ]
     size: Annotated[int | None, Col("Size", unit="bytes", priority=5, help="Asked for with --sizes")]
     owner: Annotated[str | None, Col("Owner", priority=5)]
     kind: Annotated[Kind, Col("Made by", priority=7, help="postgresql-common, RPM packages or initdb alone")]
@@ -63,6 +71,8 @@ class ClusterRow:
     trouble: Annotated[str | None, Col("Trouble", priority=9, help="What else is wrong with its files")]
     hidden: Annotated[str | None, Col("Hidden", priority=9, help="What may not be read, and what shows it")]
     waiting: Annotated[str | None, Col("Waiting", priority=9, help="The settings that wait for a restart")]
+    stanza: Annotated[str | None, Col("Stanza", priority=9, help="Of pgBackRest")]
+    backup_trouble: Annotated[str | None, Col("Backup trouble", priority=9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +102,14 @@ async def cluster_rows(s: Session, sizes: bool) -> list[ClusterRow]:
     own = found.own
     archivers = await asked(s, Archiver, ARCHIVER) if own and own.running else []
     bytes_of = await _sizes(s, found) if sizes else {}
-    told = await configured(s, found)
+    told, kept = await asyncio.gather(configured(s, found), backups(s, found.clusters))
     rows = []
     for cluster in found.clusters:
         archiver = archivers[0] if archivers and cluster.own else configured_archiver(cluster)
         clash = port_clash(cluster, found)
         hidden = "; ".join(found.notes) if cluster.unread else None
-        rows.append(
-            _row(cluster, archiving(archiver), told[cluster.data], bytes_of.get(cluster.data), clash, hidden)
-        )
+        stanza, bytes_ = kept.of(cluster), bytes_of.get(cluster.data)
+        rows.append(_row(cluster, archiving(archiver), told[cluster.data], stanza, bytes_, clash, hidden))
     return rows
 
 
@@ -108,16 +117,19 @@ def _row(
     c: Cluster,
     archived: Archiving | None,
     told: Configured,
+    stanza: Stanza | None,
     size: int | None,
     clash: str | None,
     hidden: str | None,
 ) -> ClusterRow:
+    last = stanza or Stanza("", ())
     due = None if told.waiting is None else len(told.waiting)
     return ClusterRow(
         c.name, c.state, c.own, c.role, c.installed or (str(c.major) if c.major else None), c.port, c.since,
-        c.start_mode, archived, due, told.wrong, size, c.owner, c.kind, c.unit, c.unit_state, c.manager,
-        c.data, c.log, c.config_file, c.hba_file, c.mode, c.checksums, c.pid, c.system_identifier,
-        trouble(c) or clash, hidden, ", ".join(told.waiting or ()) or None,
+        c.start_mode, archived, due, told.wrong, last.full, last.incremental, size, c.owner, c.kind,
+        c.unit, c.unit_state, c.manager, c.data, c.log, c.config_file, c.hba_file, c.mode, c.checksums,
+        c.pid, c.system_identifier, trouble(c) or clash, hidden, ", ".join(told.waiting or ()) or None,
+        last.name or None, last.trouble,
     )  # fmt: skip
 
 
@@ -187,7 +199,7 @@ async def _sizes(s: Session, found: Found) -> Mapping[str, int]:
 
 def cluster_verdict(row: ClusterRow) -> Verdict | None:
     """The worst that is to be said of a server; of what is equally bad, what stands here first."""
-    told = [v for v in (_standing(row), _archiving(row), _trouble(row), *_configured(row)) if v]
+    told = [v for v in (_standing(row), _archiving(row), _trouble(row), *_configured(row), _kept(row)) if v]
     return max(told, key=lambda v: v.health.value, default=None)
 
 
@@ -209,6 +221,10 @@ def _configured(row: ClusterRow) -> Iterator[Verdict]:
     if row.restart_due:
         waits = "waits" if row.restart_due == 1 else "wait"
         yield Verdict(Health.WARNING, f"{row.waiting} {waits} for a restart")
+
+
+def _kept(row: ClusterRow) -> Verdict | None:
+    return Verdict(Health.WARNING, row.backup_trouble) if row.backup_trouble else None
 
 
 def _standing(row: ClusterRow) -> Verdict | None:

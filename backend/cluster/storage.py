@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Annotated
 from weakref import WeakKeyDictionary
 
-from backend.cluster.discovery import Cluster, discover
+from backend.cluster.backups import backups
+from backend.cluster.discovery import Cluster, Found, discover
 from backend.cluster.place import asked
 from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import PgtuiError
@@ -141,11 +142,14 @@ _DU = 'timeout "$1" du -sk -- "$2" 2>/dev/null | cut -f 1; :'
 
 async def storage_rows(s: Session, cluster: str | None) -> list[StorageRow]:
     """Each place of a server, by default of the target's own."""
-    picked = await _picked(s, cluster)
+    picked, found = await _picked(s, cluster)
     sizes, tablespaces = await _told(s) if picked is None or (picked.own and picked.running) else ({}, [])
     if picked is None and not sizes:
         picked = (await discover(s)).pick(cluster)
     places = _places(picked, sizes, tablespaces)
+    if picked and found and (kept := await backups(s, found.clusters)).of(picked):
+        places |= {r.place: r.path for r in kept.repositories}
+        sizes = {**sizes, **{r.place: r.bytes for r in kept.repositories}}
     systems = await file_systems(s, [p for p in places.values() if p]) if picked else {}
     if picked and "data" not in sizes:
         sizes = {**sizes, "data": await _measured(s, picked.data)}
@@ -156,12 +160,12 @@ async def storage_rows(s: Session, cluster: str | None) -> list[StorageRow]:
     ]
 
 
-async def _picked(s: Session, cluster: str | None) -> Cluster | None:
+async def _picked(s: Session, cluster: str | None) -> tuple[Cluster | None, Found | None]:
     try:
         found = await discover(s)
     except PgtuiError:
-        return None
-    return found.pick(cluster) if cluster else found.own
+        return None, None
+    return found.pick(cluster) if cluster else found.own, found
 
 
 async def _told(s: Session) -> tuple[dict[str, int | None], list[_Tablespace]]:
