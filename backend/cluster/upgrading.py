@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -14,7 +13,7 @@ from backend.cluster.means import LIVES, Means, agreed, programs, ready
 from backend.cluster.offline import check_step
 from backend.cluster.place import HOST, ClusterName
 from backend.cluster.renaming import common, misled
-from backend.cluster.upgradable import Method, Upgrade, clones, demand_programs, demand_ready
+from backend.cluster.upgradable import Known, Method, Upgrade, clones, demand_programs, demand_ready
 from backend.core.declare import Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.host import script
@@ -72,8 +71,9 @@ async def upgrade(
     await demand_programs(s, wanted)
     if not await agreed(s, chosen):
         raise misled(chosen)
-    packages = await demand_ready(s, wanted)
-    options = (*(("--force-packages",) if packages else ()), *(("-j", str(jobs)) if jobs > 1 else ()))
+    known = await demand_ready(s, wanted)
+    forced = ("--force-packages",) if known.packages else ()
+    options = (*forced, *(("-j", str(jobs)) if jobs > 1 else ()))
     call = ("pg_upgradecluster", "-v", str(to), "-m", method, *options, major, name)
     work = Command(call, run_as=by.as_root, long=True)
     check = check_step(programs(by))
@@ -86,7 +86,7 @@ async def upgrade(
         chosen.name,
         steps,
         danger=Danger.DESTROY if method == "link" else Danger.DISRUPT,
-        notes=await _remarks(s, wanted, packages),
+        notes=await _remarks(s, wanted, known),
         result=lambda _: {"cluster": f"{to}/{name}", "old": chosen.name},
     )
 
@@ -99,8 +99,8 @@ def _back(by: Means) -> Command:
     return replace(start, argv=call, run_as=by.as_root, note="unless the upgrade is done")
 
 
-async def _remarks(s: Session, upgrade: Upgrade, packages: Sequence[str]) -> tuple[str, ...]:
-    cluster, to = upgrade.cluster, upgrade.to
+async def _remarks(s: Session, upgrade: Upgrade, known: Known) -> tuple[str, ...]:
+    cluster, to, packages = upgrade.cluster, upgrade.to, known.packages
     notes = list(await victims(s, cluster)) if cluster.running else []
     if not cluster.running:
         notes.append("it is down, so its extensions and transactions could not be looked at")
@@ -109,6 +109,8 @@ async def _remarks(s: Session, upgrade: Upgrade, packages: Sequence[str]) -> tup
             f"--force-packages: {', '.join(packages)} {'are' if len(packages) > 1 else 'is'} not installed,"
             f" but {to} has every extension and library that {cluster.name} uses"
         )
+    if known.slots:
+        notes.append(f"its {known.slots} replication slots stay behind, but for logical ones from 17 on")
     notes.append(f"the old cluster stays as {cluster.name}, stopped, on another port")
     if upgrade.method == "link":
         notes.append(f"once {to} has started, {cluster.name} can never be started again")

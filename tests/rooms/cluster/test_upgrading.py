@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,16 @@ class Apart:
     folder: Path
     port: int
 
-    def run(self, script: str, *, checksums: bool = True) -> dict[str, Any]:
-        """What a script says after a server with a table is made: pgtui's answers, and lines `name=value`."""
+    def run(self, script: str, *, checksums: bool = True, disk: Path | None = None) -> dict[str, Any]:
+        """What a script says after a server with a table is made: pgtui's answers, and lines `name=value`.
+
+        With `disk`, the image of a file system, the data folders are on that.
+        """
         given = f"pgtui={PGTUI} checksums={'--data-checksums' if checksums else ''}\n"
+        if disk:
+            given += (
+                f"mount -o loop {disk} /var/lib/postgresql; chown postgres:postgres /var/lib/postgresql\n"
+            )
         embedded = self.new.bindir.parent
         words = [
             *apart_from_the_machine(), "--mount-proc", "--kill-child",
@@ -132,8 +140,6 @@ def apart(workspace: Workspace) -> Apart:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    if wants_packages():
-        pytest.skip("its pg_upgradecluster takes packages alone, and the newer server here is none")
     old = common_major()
     assert old is not None
     return Apart(
@@ -146,6 +152,9 @@ def test_a_server_is_taken_to_another_major_and_the_old_one_stays_down(apart: Ap
     told = apart.run(f"upgrade --method {method} --dry-run; upgrade --method {method} --yes; state")
     rehearsed, done = told["runs"]
     assert (rehearsed["status"], done["status"]) == ("dry-run", "ok"), done
+    forced = [step["text"] for step in done["steps"] if "--force-packages" in step["text"]]
+    reasons = [note for note in done["notices"] if f"postgresql-{apart.new.major}" in note]
+    assert (len(forced), len(reasons)) == ((1, 1) if wants_packages() else (0, 0))
     old, new = f"{apart.old}/orders", f"{apart.new.major}/orders"
     assert (done["subject"], done["danger"], done["result"]["cluster"]) == (old, "disrupt", new)
     mode, port, state = told["old"].split()
@@ -167,6 +176,89 @@ def test_sharing_the_files_has_to_be_confirmed_by_name_and_leaves_no_way_back(ap
     assert done["status"] == "ok", done
     assert told["answers"] == f"{apart.new.major} with 1000"
     assert told["control"] == "pg_control.old"
+
+
+@pytest.fixture
+def disk(apart: Apart) -> Callable[[bool], Path]:
+    """Makes the image of a file system that can clone files, or cannot."""
+    if shutil.which("mkfs.xfs", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        pytest.skip("mkfs.xfs is not installed")
+
+    def make(clones: bool) -> Path:
+        image = apart.folder.with_suffix(".img")
+        with image.open("wb") as file:
+            file.truncate(512 << 20)
+        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+        words = ["mkfs.xfs", "-q", "-f", "-m", f"reflink={int(clones)}", str(image)]
+        subprocess.run(words, env=os.environ | {"PATH": path}, check=True)
+        tried = [*apart_from_the_machine(), "mount", "-o", "loop", str(image), "/mnt"]
+        if subprocess.run(tried, capture_output=True, check=False).returncode:
+            pytest.skip("the image of a file system cannot be mounted here")
+        return image
+
+    return make
+
+
+def test_cloned_files_leave_the_old_server_as_it_was(apart: Apart, disk: Callable[[bool], Path]) -> None:
+    told = apart.run(
+        "upgrade --method clone --yes; state\n"
+        "sql -c 'DELETE FROM t'\n"
+        "pg_ctlcluster $old orders start; port=$(port_of $old)\n"
+        "sql -c \"SELECT 'kept=' || count(*) FROM t\"",
+        disk=disk(True),
+    )
+    [done] = told["runs"]
+    assert (done["status"], done["danger"]) == ("ok", "disrupt"), done
+    assert told["answers"] == f"{apart.new.major} with 1000"
+    assert told["kept"] == "1000"
+
+
+CLONE = "if upgrade --method clone --yes; then exit 1; fi; state"
+
+
+def test_a_file_system_that_clones_nothing_is_told_by_its_name(apart: Apart) -> None:
+    told = apart.run(CLONE)
+    [run] = told["runs"]
+    assert run["status"] == "refused"
+    assert run["error"]["message"] == (
+        f"the file system of /var/lib/postgresql/{apart.old}/orders, tmpfs, cannot clone files"
+    )
+    assert told["old"] == f"auto {apart.port} online"
+
+
+def test_whether_files_can_be_cloned_is_tried_before_the_server_is_stopped(
+    apart: Apart, disk: Callable[[bool], Path]
+) -> None:
+    told = apart.run(CLONE, disk=disk(False))
+    [run] = told["runs"]
+    assert [step["status"] for step in run["steps"]][:2] == ["failed", "skipped"], run["steps"]
+    assert "cannot clone files; --method upgrade copies them" in run["error"]["message"]
+    assert told["old"] == f"auto {apart.port} online"
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("-d other -c 'CREATE EXTENSION pg_partman'", "lacks what {} uses: extension pg_partman"),
+        (
+            '-d other -c "CREATE FUNCTION pgq_logutriga() RETURNS trigger LANGUAGE c'
+            " AS '\\$libdir/pgq_triggers'\"",
+            "lacks what {} uses: library pgq_triggers",
+        ),
+        (
+            "-c 'ALTER DATABASE other ALLOW_CONNECTIONS false'",
+            "{} has databases that allow no connections: other",
+        ),
+    ],
+)
+def test_what_the_new_version_lacks_is_named_and_nothing_is_stopped(
+    apart: Apart, sql: str, said: str
+) -> None:
+    told = apart.run(f"sql -c 'CREATE DATABASE other'\nsql {sql}\nif upgrade --yes; then exit 1; fi; state")
+    [run] = told["runs"]
+    assert run["status"] == "refused"
+    assert said.format(f"{apart.old}/orders") in run["error"]["message"]
+    assert told["old"] == f"auto {apart.port} online"
 
 
 def test_after_an_upgrade_that_failed_the_old_server_runs_again(apart: Apart) -> None:
