@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Seconds after which a key that has shown nothing yet wants an explanation.
 SLOW = 0.7
+# Seconds for which a form waits for the choices of its fields; it takes any word without them.
+CHOICES_WITHIN = 3
 CHOICE_WIDTH = 80
 
 
@@ -93,7 +95,7 @@ async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, An
     """The parameters: from the row where nothing else is to be said, else from a form."""
     if all(p.name in given or p.ask.instead or p.ask.draft for p in action.params):
         return given
-    choices = {p.name: await choices_of(desk, p) for p in action.params if p.ask.choices}
+    choices = await choices_of(app, desk, action.params)
     return await app.push_screen_wait(
         Form(
             action.name,
@@ -117,7 +119,19 @@ async def _edited(app: App[Any], desk: Desk, action: Action, values: dict[str, A
     return values
 
 
-async def choices_of(desk: Desk, param: Param) -> dict[str, str]:
+async def choices_of(app: App[Any], desk: Desk, params: Sequence[Param]) -> dict[str, dict[str, str]]:
+    """The choices of each parameter that has some, as far as they come in time."""
+    asked = {p.name: asyncio.ensure_future(_choices(desk, p)) for p in params if p.ask.choices}
+    if not asked:
+        return {}
+    await asyncio.wait(asked.values(), timeout=SLOW)
+    if not all(task.done() for task in asked.values()):
+        app.notify("the server has not answered yet what there is to choose from", markup=False)
+        await asyncio.wait(asked.values(), timeout=CHOICES_WITHIN - SLOW)
+    return {name: task.result() for name, task in asked.items() if task.done()}
+
+
+async def _choices(desk: Desk, param: Param) -> dict[str, str]:
     """The values of a view's column, each with what the view says of it; none when it cannot be asked now."""
     name, _, field = (param.ask.choices or "").rpartition(".")
     view = find_view(name)

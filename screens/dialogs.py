@@ -86,7 +86,7 @@ async def pick_sort(app: App[Any], table: ViewTable) -> None:
 async def view_options(app: App[Any], pane: RoomPane) -> None:
     """Choose what the view is asked with."""
     view = pane.view
-    choices = {p.name: await acting.choices_of(pane.desk, p) for p in view.params if p.ask.choices}
+    choices = await acting.choices_of(app, pane.desk, view.params)
     form = Form(view.name, view.params, given=pane.options, choices=choices, doc=view.doc)
     values: dict[str, Any] | None = await app.push_screen_wait(form)
     if values is not None and pane.view is view:

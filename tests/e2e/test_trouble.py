@@ -44,6 +44,27 @@ def test_a_frozen_server_leaves_the_keys_alive_and_the_rows_marked(
         assert terminal.ended() == 0
 
 
+def test_a_form_opens_without_the_choices_that_a_frozen_server_does_not_give(
+    own_cluster: OwnClusters, pgtui: Open
+) -> None:
+    server = own_cluster()
+    with sleeper(server) as pid:
+        terminal = pgtui(server.dsn())
+        terminal.wait_for(str(pid))
+        server.freeze()
+        try:
+            terminal.wait_for("no answer for")
+            terminal.send("a")
+            terminal.wait_for("Actions on")
+            terminal.send("terminate_idle\r")
+            terminal.wait_for("the server has not answered yet")
+            terminal.wait_for("Idle in transaction for longer than")
+            terminal.send("15min\r")
+            terminal.wait_for("planning: the server")
+        finally:
+            server.thaw()
+
+
 def test_quitting_does_not_wait_for_a_frozen_server(own_cluster: OwnClusters, pgtui: Open) -> None:
     server = own_cluster()
     terminal = pgtui(server.dsn())
