@@ -7,7 +7,7 @@ from a copy is often such a file: it belongs to whoever copied it, and the serve
 from __future__ import annotations
 
 from backend.cluster.discovery import Cluster
-from backend.cluster.hba_text import Unread, rules
+from backend.cluster.hba import rules_in_file
 from backend.cluster.place import asked
 from backend.cluster.reloading import HBA_ERRORS, FileError
 from backend.core.errors import Failed, Refused
@@ -30,14 +30,11 @@ async def _unreadable(s: Session, cluster: Cluster) -> str | None:
     if path is None or not path.startswith("/"):
         return None
     try:
-        text = await s.host.read(path, run_as=cluster.owner)
+        found = await rules_in_file(s, cluster)
     except Failed as e:
         return e.message
-    found = list(rules({path: text.decode("utf-8", "surrogateescape")}, path))
-    for each in found:
-        if isinstance(each, Unread) and each.wrong:
-            return f"{path} line {each.line.first}: {each.why}"
-    return None if found else f"{path} holds no rule"
+    wrong = next((f"{path} line {rule.line}: {rule.error}" for rule in found if rule.error), None)
+    return wrong if found else f"{path} holds no rule"
 
 
 async def _refused(s: Session, cluster: Cluster) -> str | None:

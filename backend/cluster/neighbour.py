@@ -72,11 +72,9 @@ class Neighbour:
         """The query's rows; `Missing` where we may not act as its account, `Unreachable` where it may not."""
         question = _question(query.pick(self.facts), params)
         done = await self._ask(question)
-        lines = done.demand().text.splitlines()
-        try:
-            return [row(**json.loads(line)) for line in lines]
-        except ValueError:
-            raise Failed(f"{self.cluster.name} answers what cannot be read: {lines[0]}") from None
+        if done.code:
+            raise Failed(f"{self.cluster.name} says: {done.complaint}")
+        return [row(**json.loads(line)) for line in done.demand().text.splitlines()]
 
     async def _ask(self, question: str) -> Done:
         """The answer to the first role that is let in: the account's own, else the one we are elsewhere."""
