@@ -86,11 +86,17 @@ class Workspace:
         subprocess.run(["cp", "-a", template.data, cluster.data], check=True)
         return cluster
 
+    def within_reach(self, installation: Installation) -> Installation:
+        """The same server, where the account that servers run as can get at its programs."""
+        if self.account.reaches(installation.bindir):
+            return installation
+        with FileLock(self.folder / f"programs{installation.major}.lock"):
+            return installation.relocated(self.folder)
+
     def _template(self, installation: Installation) -> PrivateCluster:
         stem = self.folder / f"template{installation.major}"
+        installation = self.within_reach(installation)
         with FileLock(f"{stem}.lock"):
-            if not self.account.reaches(installation.bindir):
-                installation = installation.relocated(self.folder)
             template = PrivateCluster(
                 stem, installation, 0, stem, initdb_options=("--wal-segsize=1",), account=self.account
             )

@@ -142,9 +142,8 @@ def apart(workspace: Workspace) -> Apart:
         pytest.skip(reason)
     old = common_major()
     assert old is not None
-    return Apart(
-        old, find_installations()[0].relocated(workspace.folder), workspace.new_folder("apart"), free_port()
-    )
+    new = workspace.within_reach(find_installations()[0])
+    return Apart(old, new, workspace.new_folder("apart"), free_port())
 
 
 @pytest.mark.parametrize("method", ["upgrade", "dump"])
