@@ -22,6 +22,7 @@ def situation(desk: Desk, pane: RoomPane | None) -> Situation:
         read_only=desk.read_only,
         paused=desk.is_open and desk.poller.paused,
         interval=pane.every if pane else 0,
+        running=len(desk.running),
         collected_at=snapshot.collected_at if snapshot else None,
         trouble=_trouble(snapshot),
     )

@@ -49,7 +49,7 @@ def _undo_item(choice: str, label: str, entry: Entry, *, interrupted: bool) -> I
         return Item(choice, label, unavailable=e.message)
     if not plan.steps:
         return Item(choice, label, unavailable="nothing that was done has an undo")
-    return Item(choice, label, "; ".join(s.text for s in plan.steps))
+    return Item(choice, label, " ".join("; ".join(s.text for s in plan.steps).split()))
 
 
 async def _follow(app: App[Any], desk: Desk, entry: Entry, choice: str | None) -> None:

@@ -46,7 +46,7 @@ class Entry:
     is_interrupted: bool = False
     undone: list[int] = field(default_factory=list)
     program: str | None = None
-    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     pid: int = field(default_factory=os.getpid)
     born: str = ""
     machine: str = field(default_factory=socket.gethostname)

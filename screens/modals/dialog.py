@@ -15,6 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from backend.core.clean import clean
+from screens.widgets.viewer import wrap
 
 T = TypeVar("T")
 WIDTH = 112
@@ -35,7 +36,7 @@ class Dialog(ModalScreen[T]):
     Dialog > .dialog {
         width: 100%; max-width: 112; height: auto; max-height: 100%; padding: 0 1; border: round $border;
     }
-    Dialog .dialog--title { height: 1; text-style: bold; }
+    Dialog .dialog--title { height: auto; max-height: 3; text-style: bold; }
     Dialog .dialog--hint { height: 1; }
     Dialog TextView { height: auto; }
     """
@@ -83,8 +84,9 @@ class Dialog(ModalScreen[T]):
         return max(min(WIDTH, self.size.width) - 5, 1)
 
     def room_for(self, widget: Widget, wanted: int, others: int) -> None:
-        """Give a part of the dialog the lines it wants, or what the other parts leave."""
-        widget.styles.height = max(1, min(wanted, self.size.height - others))
+        """Give a part of the dialog the lines it wants, or what title and other parts leave."""
+        more = min(3, len(wrap(self.heading, min(WIDTH, self.size.width) - 4))) - 1
+        widget.styles.height = max(1, min(wanted, self.size.height - others - more))
 
 
 class Gate:

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from backend.core.clean import clean
-from backend.core.show import duration
+from backend.core.show import counted, duration
 from backend.core.values import seconds
 from screens.modals.confirm import Confirm
 from screens.modals.dialog import Dialog
@@ -123,7 +123,7 @@ def _shortened(part: Part) -> Part:
     lines = part.text.split("\n")
     if part.indent != TEXT_INDENT or len(lines) <= TEXT_SHOWN:
         return part
-    more = f"… {len(lines) - TEXT_SHOWN} more lines; y copies them all"
+    more = f"… {counted(len(lines) - TEXT_SHOWN, 'more line')}; y copies all"
     return replace(part, text="\n".join([*lines[:TEXT_SHOWN], more]))
 
 

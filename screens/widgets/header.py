@@ -9,7 +9,7 @@ from datetime import datetime
 from backend.core.clean import clean
 from backend.core.declare import Health
 from backend.core.record import record
-from backend.core.show import duration
+from backend.core.show import counted, duration
 from screens.widgets.bar import Bar, Word, short, total_width
 from screens.widgets.cells import GLYPHS, STYLES, width_of
 from screens.widgets.states import whole
@@ -20,7 +20,10 @@ LONG, SHORT = 40, 20
 
 @record
 class Situation:
-    """What the header shows; empty texts are left out. `interval` is in seconds."""
+    """What the header shows; empty texts are left out. `interval` is in seconds.
+
+    `running` is how many runs go on.
+    """
 
     target: str
     role: str = ""
@@ -33,6 +36,7 @@ class Situation:
     collected_at: datetime | None = None
     trouble: str = ""
     health: Health = Health.OK
+    running: int = 0
 
 
 class TargetHeader(Bar):
@@ -84,6 +88,8 @@ def _identity(s: Situation) -> list[Word]:
 
 def _freshness(s: Situation, now: datetime, patience: float) -> list[Word]:
     words = [Word(f"  {short(clean(s.trouble), 50)}", "critical")] if s.trouble else []
+    if s.running:
+        words += [Word("  "), Word(f"▶ {counted(s.running, 'run')}", "strong")]
     if s.paused:
         words += [Word("  "), Word("paused", "warning")]
     age = (now - s.collected_at).total_seconds() if s.collected_at else None

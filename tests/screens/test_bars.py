@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -35,8 +36,10 @@ async def test_the_header_tells_what_is_looked_at() -> None:
             pilot, lambda: "lab/bench  primary  PostgreSQL 17.2  read-only  guard: name" in text(pilot.app)
         )
         assert "paused" in text(pilot.app) and "every 2 s" in text(pilot.app)
-        header.show(LAB, AT + timedelta(seconds=90))
+        assert "run" not in text(pilot.app)
+        header.show(replace(LAB, running=1), AT + timedelta(seconds=90))
         await until(pilot, lambda: "data 1m 30s old" in text(pilot.app))
+        assert "▶ 1 run " in text(pilot.app)
 
 
 @pytest.mark.parametrize("name", ["[/x]", "\x1b]0;x\x07", "n" * 10_000, "\u202e日本語"])

@@ -52,8 +52,9 @@ async def test_it_is_undone_once_that_is_confirmed(database: Database) -> None:
     left(target.label)
     there = "SELECT to_regclass('public.made_by_a_run') IS NOT NULL"
     app = console(target)
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         await offered(pilot, app)
+        assert "stopped at step 2 of 2" in text(app), "however long the rest is"
         assert "undo what was done" in text(app)
         await pick(pilot, app, "undo what")
         await previewed(pilot, app)
