@@ -73,9 +73,11 @@ class ClustersPane(DetailPane):
         super().look_at(name)
 
     def prepared(self, snapshot: Snapshot) -> Snapshot:
-        """The worst server first, its own before the others; of a log the newest message."""
+        """The worst server first, then its own; settings that wait for a restart; the newest message."""
         if snapshot.view.name == "cluster.logs":
             return replace(snapshot, rows=tuple(reversed(snapshot.rows)))
+        if snapshot.view.name == "cluster.settings":
+            return replace(snapshot, rows=tuple(sorted(snapshot.rows, key=lambda r: not r.pending_restart)))
         if snapshot.view.name != LIST:
             return snapshot
         key = snapshot.view.key

@@ -36,8 +36,8 @@ class SettingRow:
 
     name: Annotated[str, Col("Setting", key=True, priority=1)]
     value: Annotated[str, Col("Value", priority=1, help="What a new session gets")]
-    other: Annotated[str | None, Col("Other", priority=1, help="The value on the target compared with")]
-    pending_restart: Annotated[bool, Col("Restart due", priority=2, help="The files say otherwise")]
+    other: Annotated[str | None, Col("Other", priority=2, help="The value on the target compared with")]
+    pending_restart: Annotated[bool, Col("Restart due", priority=1, help="The files say otherwise")]
     pending: Annotated[str | None, Col("After restart", priority=3)]
     default: Annotated[str | None, Col("Default", priority=4, help="Built in")]
     changed: Annotated[bool, Col("Changed", priority=5, help="It differs from the built-in value")]
