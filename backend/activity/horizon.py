@@ -107,7 +107,9 @@ class HorizonRow:
     ]
     xid_age: Annotated[
         int | None,
-        Col("Age", priority=1, warn=10_000_000, crit=100_000_000, help="How many transactions began since"),
+        Col(
+            "Xid age", priority=1, warn=10_000_000, crit=100_000_000, help="How many transactions began since"
+        ),
     ]
     held_for: Annotated[
         timedelta | None,

@@ -40,4 +40,4 @@ class PreparedRow:
             help="It holds its locks and the horizon so long",
         ),
     ]
-    xid_age: Annotated[int, Col("Transactions", priority=4, help="How many transactions began since")]
+    xid_age: Annotated[int, Col("Xid age", priority=4, help="How many transactions began since")]

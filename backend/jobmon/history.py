@@ -139,7 +139,7 @@ class Job:
     owner: Annotated[str, Col("Owner", priority=7, help="The role that logged it")]
     start: Annotated[datetime, Col("Started", priority=2)]
     duration: Annotated[
-        timedelta | None, Col("Duration", priority=1, help="So far, for a job that is running")
+        timedelta | None, Col("Duration", priority=3, help="So far, for a job that is running")
     ]
     status: Annotated[
         str | None,

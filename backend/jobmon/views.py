@@ -84,7 +84,7 @@ def _filters(status: str | None, since: str | None) -> list[_Filter]:
 
 
 @view("jobmon.steps", every=2, needs=READING, verdict=past.step_verdict,
-      empty="the job has no steps, or there is no such job")  # fmt: skip
+      empty="no steps of such a job are logged")  # fmt: skip
 async def steps(
     s: Session, job_id: Annotated[int, Ask("Job id", choices="jobmon.jobs.job_id")]
 ) -> list[past.JobStep]:
