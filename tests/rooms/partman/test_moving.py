@@ -51,6 +51,25 @@ async def test_cancelled_between_batches_it_keeps_what_was_moved_and_goes_on_lat
     assert (await console.done("partman.move_data", parent="public.events"))["rows"] == 4
 
 
+async def test_cancelled_within_a_batch_it_puts_that_batch_back(console: Console, partman: Database) -> None:
+    partman.execute(STRAND)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DO %'"
+    with psycopg.connect(partman.dsn) as locking:
+        locking.execute("SELECT FROM events_default LIMIT 1")
+        run = await console.start("partman.move_data", parent="public.events", lock_wait=60)
+        moving = asyncio.create_task(run.execute())
+        while not partman.execute(waits):
+            assert not moving.done()
+            await asyncio.sleep(0.01)
+        await run.cancel()
+        report = await moving
+    assert isinstance(report.error, Interrupted)
+    assert report.error.message == (
+        "cancelled in step 2 of 4, after 0 rows, 5 are left; 1 of 4 steps had been done"
+    )
+    assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(5,)]
+
+
 async def test_rows_that_stay_locked_are_told(console: Console, partman: Database) -> None:
     partman.execute(STRAND)
     with psycopg.connect(partman.dsn) as locking:
