@@ -79,8 +79,10 @@ SELECT pg_catalog.concat_ws('.',
        CASE WHEN NOT c.cycles
             THEN (100 - 100 * c.ahead / nullif(c.span, 0))::pg_catalog.float8
        END AS used,
-       least(pg_catalog.trunc(c.ahead / pg_catalog.abs(c.seqincrement::pg_catalog.numeric)),
-             9223372036854775807)::pg_catalog.int8 AS remaining,
+       CASE WHEN c.ahead IS NOT NULL
+            THEN least(pg_catalog.trunc(c.ahead / pg_catalog.abs(c.seqincrement::pg_catalog.numeric)),
+                       9223372036854775807)::pg_catalog.int8
+       END AS remaining,
        c.last_value,
        CASE WHEN c.seqincrement > 0 THEN c.ceiling ELSE c.bottom END AS bound,
        c.seqincrement AS increment,

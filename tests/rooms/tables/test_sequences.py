@@ -46,7 +46,7 @@ async def test_tells_how_far_it_is(
 async def test_one_that_was_never_used_is_at_its_beginning(console: Console, database: Database) -> None:
     database.execute("CREATE SEQUENCE s")
     row = await one(console, "public.s")
-    assert (row.last_value, row.used, row.readable) == (None, None, True)
+    assert (row.last_value, row.used, row.remaining, row.readable) == (None, None, None, True)
     assert (await console.judged("tables.sequences")).overall.health is Health.OK
 
 
