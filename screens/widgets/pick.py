@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -126,4 +127,6 @@ def _rank(item: Item, typed: str) -> int:
         return 0
     if label.startswith(typed):
         return 1
-    return 2 if any(part.startswith(typed) for part in label.replace(".", " ").split()) else 3
+    if any(part.startswith(typed) for part in re.split(r"[._ ]", label)):
+        return 2
+    return 3 if typed in label else 4

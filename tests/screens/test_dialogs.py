@@ -143,6 +143,18 @@ async def test_an_item_is_found_by_the_name_that_the_command_line_gives_it() -> 
         assert await asked.answer() == "partman"
 
 
+async def test_what_is_named_so_comes_before_what_only_speaks_of_it() -> None:
+    items = [
+        Item("a", "partman.maintain", "Let go what retention does not keep."),
+        Item("b", "partman.apply_retention", "Detach, drop or move partitions."),
+    ]
+    async with Stage(ViewTable(VIEW)).run_test(size=(100, 30)) as pilot:
+        asked = Asked(pilot, Picker("Actions", items, typed="retention"))
+        await until(pilot, lambda: "› " in text(pilot.app))
+        await pilot.press("enter")
+        assert await asked.answer() == "b"
+
+
 async def test_what_is_unavailable_says_why_and_is_not_taken() -> None:
     async with Stage(ViewTable(VIEW)).run_test() as pilot:
         asked = Asked(pilot, Picker("Actions", ITEMS, current="b"))
