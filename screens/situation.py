@@ -24,14 +24,14 @@ def situation(desk: Desk, pane: RoomPane | None) -> Situation:
         interval=pane.every if pane else 0,
         running=len(desk.running),
         collected_at=snapshot.collected_at if snapshot else None,
-        trouble=_trouble(snapshot),
+        trouble=_trouble(snapshot, target.label),
     )
 
 
-def _trouble(snapshot: Snapshot | None) -> str:
+def _trouble(snapshot: Snapshot | None, name: str) -> str:
     """What hinders the whole target; a view's own trouble is said in its table."""
     error = snapshot.error if snapshot else None
-    return error.message if isinstance(error, Unreachable) else ""
+    return error.message.removeprefix(f"{name} ") if isinstance(error, Unreachable) else ""
 
 
 def _other(database: str, target: str) -> str:

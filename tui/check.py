@@ -129,7 +129,7 @@ class Examiner:
         snapshot = await collect(feed, with_rates=self.all_rates or judges_rates(view, limits))
         answered = Answered(place.name, snapshot, place.dbname)
         if error := answered.error:
-            return Checked(view.name, place.name, _verdict(error, place), (), place.dbname, answered)
+            return Checked(view.name, place.name, _verdict(error), (), place.dbname, answered)
         judged = snapshot.judgement
         found = measures(view, snapshot.rows, limits, judged, snapshot.rates)
         return Checked(view.name, place.name, judged.overall, found, place.dbname, answered)
@@ -137,12 +137,12 @@ class Examiner:
     def _failed(self, place: Target, asked: Sequence[View[Any]], error: PgtuiError) -> list[Checked]:
         by_name = self.chosen or not any(v.needs.sql for v in asked)
         names = [v.name for v in asked] if by_name else [CONNECTION]
-        return [Checked(n, place.name, _verdict(error, place), (), place.dbname) for n in names]
+        return [Checked(n, place.name, _verdict(error), (), place.dbname) for n in names]
 
 
-def _verdict(error: PgtuiError, place: Target) -> Verdict:
-    """What cannot be asked, and what would help; where it was asked stands beside it anyway."""
-    said = "; ".join(filter(None, (error.message.removeprefix(f"{place.label}: "), error.hint)))
+def _verdict(error: PgtuiError) -> Verdict:
+    """What cannot be asked, and what would help."""
+    said = "; ".join(filter(None, (error.message, error.hint)))
     return Verdict(Health.CRITICAL if isinstance(error, Unreachable) else Health.UNKNOWN, said)
 
 

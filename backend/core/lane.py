@@ -206,7 +206,7 @@ class Lane:
             request.fail(link.unreachable(self._owner.target, error))
             return
         self._owner.failed(request.statement)
-        request.fail(link.explain(error, self._owner.target.label))
+        request.fail(link.explain(error, "the server says"))
 
     async def _execute(self, connection: Connection, request: Request) -> list[Any]:
         if not self._owner.pooled:

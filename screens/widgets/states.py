@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from backend.core.clean import clean, clean_lines
 from backend.core.declare import Health
-from backend.core.errors import AwaitsPassword
+from backend.core.errors import AwaitsPassword, Missing
 from backend.core.show import duration, moment
 from backend.core.snapshot import Snapshot
 from backend.core.where import Where
@@ -28,7 +28,8 @@ def state(snapshot: Snapshot, where: Where, shown: int, width: int) -> list[Sayi
     if shown:
         return []
     if snapshot.error:
-        health = Health.UNKNOWN if isinstance(snapshot.error, AwaitsPassword) else Health.CRITICAL
+        unknown = isinstance(snapshot.error, (AwaitsPassword, Missing))
+        health = Health.UNKNOWN if unknown else Health.CRITICAL
         sentences = _wrapped(health, snapshot.error.message, width)
         return sentences + _wrapped(Health.OK, snapshot.error.hint or "", width)
     if snapshot.loading:
@@ -48,7 +49,16 @@ def banner(snapshot: Snapshot, shown: int, now: datetime) -> Saying | None:
         return Saying(
             Health.WARNING, f"no answer for {whole(age)}, showing {moment(snapshot.collected_at)}: {said}"
         )
+    if unknown := _unknown(snapshot):
+        return Saying(Health.UNKNOWN, clean(unknown))
     return Saying(Health.OK, clean(snapshot.note)) if snapshot.note else None
+
+
+def _unknown(snapshot: Snapshot) -> str:
+    """Why something of what is shown is not known, such as a privilege that is missing."""
+    judged = snapshot.judgement
+    told = [f.sentence for f in judged.findings.values() if f.health is Health.UNKNOWN]
+    return told[0] if told else judged.overall.sentence if judged.overall.health is Health.UNKNOWN else ""
 
 
 def whole(age: str) -> str:

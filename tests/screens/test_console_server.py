@@ -150,8 +150,9 @@ async def test_without_privilege_the_room_says_which_role_to_grant(server: Serve
             app = console(lab(server.dsn(user="nobody_special")))
             async with app.run_test(size=SIZE) as pilot:
                 await until(pilot, lambda: pane(app).table.move_to((session.info.backend_pid,)))
+                assert "GRANT pg_monitor to pgtui's role shows it" in text(app)
                 await pilot.press("enter")
-                await until(pilot, lambda: "pg_monitor" in text(app))
+                await until(pilot, lambda: "activity.sessions  " in text(app) and "pg_monitor" in text(app))
     finally:
         server.psql("DROP ROLE nobody_special")
 
