@@ -38,7 +38,7 @@ def test_a_view_of_the_host_is_shown_while_the_server_is_down(
     [row] = shown.object["rows"]
     assert (row["state"], row["data"]) == ("down", str(server.data))
     assert pgtui("show", "cluster.clusters", "-d", "all", *common).code == 0
-    assert pgtui("show", "cluster.settings", *common).code == 3
+    assert pgtui("show", "activity.server", *common).code == 3
 
 
 def test_a_check_tells_the_host_beside_the_server_that_is_down(
@@ -47,19 +47,19 @@ def test_a_check_tells_the_host_beside_the_server_that_is_down(
     server = own_cluster()
     server.stop()
     common = ("--inventory", inventory(server), "-t", "down", "-o", "json")
-    named = pgtui("check", "cluster.storage", "cluster.settings", *common)
+    named = pgtui("check", "cluster.storage", "activity.server", *common)
     assert named.code == 2
     told = {c["check"]: c for c in named.objects}
     assert told["cluster.storage"]["status"] == "OK"
-    assert told["cluster.settings"]["status"] == "CRITICAL"
-    assert "cannot be reached" in told["cluster.settings"]["message"]
+    assert told["activity.server"]["status"] == "CRITICAL"
+    assert "cannot be reached" in told["activity.server"]["message"]
 
     told = {c["check"]: c for c in pgtui("check", *common).objects}
     assert told["connection"]["status"] == "CRITICAL"
     assert told["cluster.clusters"]["status"] == "CRITICAL"
     assert "it is down" in told["cluster.clusters"]["message"]
     assert told["cluster.storage"]["status"] == "OK"
-    assert "cluster.settings" not in told
+    assert "activity.server" not in told
     everywhere = {c["check"] for c in pgtui("check", "-d", "all", *common).objects}
     assert {"connection", "cluster.clusters"} <= everywhere
 
