@@ -95,12 +95,25 @@ _WORDS: Mapping[tuple[str, str], str] = {
 }
 
 
+_CHECKSUM = "Checksum of the control file"
+
+
 async def control_rows(s: Session, cluster: str | None) -> list[ControlRow]:
     """The control file's values: told by the server itself where it is up, else by pg_controldata."""
     if cluster is None and (told := await asked(s, _Item, _CONTROL)):
         return [_row(item) for item in told if item.value is not None]
     picked = (await discover(s)).pick(cluster)
-    return [ControlRow(item, value, "pg_controldata") for item, value in _demanded(s, picked).items()]
+    values = [(item, value) for item, value in _demanded(s, picked).items() if item != "WARNING"]
+    if await _damaged(s, picked):
+        values.insert(0, (_CHECKSUM, "wrong: the values below are not to be trusted"))
+    return [ControlRow(item, value, "pg_controldata") for item, value in values]
+
+
+async def _damaged(s: Session, cluster: Cluster) -> bool:
+    """Whether pg_controldata doubts what it read, which it says beside its answer and not by its status."""
+    program = f"{cluster.bin}/pg_controldata"
+    done = await s.host.run((program, cluster.data), run_as=cluster.owner)
+    return b"CRC checksum does not match" in done.out + done.err
 
 
 def _demanded(s: Session, cluster: Cluster) -> Mapping[str, str]:
@@ -124,7 +137,9 @@ def _row(item: _Item) -> ControlRow:
 
 
 def control_verdict(row: ControlRow) -> Verdict | None:
-    """A state that a server at rest should not be in."""
+    """A file that is damaged, or a state that a server at rest should not be in."""
+    if row.item == _CHECKSUM:
+        return Verdict(Health.CRITICAL, "it is damaged, or of another version than pg_controldata")
     if row.item == "Database cluster state" and row.value == "in crash recovery":
         return Verdict(Health.WARNING, "it was killed, or is recovering from that")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -129,10 +130,33 @@ async def demand_can_start(s: Session, found: Found, by: Means) -> None:
             f"others may enter {cluster.data} ({cluster.mode}), and such a data folder the server refuses",
             hint=f"chmod 700 {cluster.data}",
         )
+    _demand_fitting(cluster)
     if not cluster.running:
         await _demand_port(s, found, cluster)
     await demand_startable(s.host, programs(by), None, wanted="its configuration")
     await demand_rules(s, cluster)
+
+
+def _demand_fitting(cluster: Cluster) -> None:
+    """Refuse programs of another major version, and a data folder that came without its configuration."""
+    if cluster.installed and cluster.major and _major(cluster.installed) != cluster.major:
+        raise Refused(
+            f"the programs in {cluster.bin} are PostgreSQL {cluster.installed}, and the data folder of"
+            f" {cluster.name} is of {cluster.major}",
+            hint="bin in the inventory names the folder of the right ones",
+        )
+    if cluster.config_file and cluster.config_file not in (*cluster.files, *cluster.unread):
+        raise Refused(
+            f"the configuration of {cluster.name}, {cluster.config_file}, is not there",
+            hint="a data folder of Debian's packages has it elsewhere: cluster.create makes another, then"
+            " this data folder takes the place of the new one's",
+        )
+
+
+def _major(version: str) -> int:
+    """The first number of a version such as 15.9 or 18beta1."""
+    found = re.match(r"\d+", version)
+    return int(found[0]) if found else 0
 
 
 def _private(mode: str) -> bool:

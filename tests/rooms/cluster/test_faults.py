@@ -6,8 +6,7 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ import psycopg
 import pytest
 
 from backend.cluster.discovery import discover
+from backend.core.declare import Health
 from backend.core.errors import Failed, PgtuiError, Refused
 from backend.core.local import LocalHost
+from backend.core.registry import find_view
 from backend.core.session import Session
 from backend.core.target import Target
 from backend.core.values import Interval
@@ -34,13 +35,11 @@ from tests.rooms.cluster.kinds import (
     plain,
     subject,
 )
-from tests.rooms.cluster.test_hba_editing import fill, mounts
 from tests.servers import Workspace, until
 
 __all__ = ["common", "operating", "plain", "subject"]
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-with_mounts = pytest.mark.skipif(not mounts(), reason="file systems cannot be mounted here")
 
 RULE: dict[str, Any] = {"type": "local", "database": "all", "user": "bob", "method": "reject"}
 
@@ -193,6 +192,52 @@ async def test_a_configuration_that_the_server_may_not_read_is_found_before_it_i
     await lives_on(plain, console)
 
 
+async def test_a_data_folder_without_its_configuration_says_what_brings_it(
+    plain: Subject, operating: Operating
+) -> None:
+    console, file = operating(plain), plain.data / "postgresql.conf"
+    kept = file.rename(plain.data / "kept")
+    error = await console.refused("cluster.start")
+    assert isinstance(error, Refused)
+    assert re.fullmatch(f"the configuration of {plain.called}, {file}, is not there", error.message)
+    assert "cluster.create" in str(error.hint)
+    kept.rename(file)
+    await lives_on(plain, console)
+
+
+async def test_programs_of_another_major_are_told_before_they_are_tried(
+    plain: Subject, operating: Operating
+) -> None:
+    newest, oldest = find_installations()[0], find_installations()[-1]
+    if newest.major == oldest.major:
+        pytest.skip("there is only one major version")
+    plain.bindir = oldest.bindir
+    error = await operating(plain).refused("cluster.start")
+    assert isinstance(error, Refused)
+    wanted = f"the programs in {oldest.bindir} are PostgreSQL {oldest.version}, and the data folder of"
+    assert re.fullmatch(f"{re.escape(wanted)} {plain.called} is of {newest.major}", error.message)
+    plain.bindir = newest.bindir
+    await lives_on(plain, operating(plain))
+
+
+async def test_a_control_file_that_is_damaged_is_critical_and_nothing_starts_with_it(
+    plain: Subject, operating: Operating
+) -> None:
+    console, file = operating(plain), plain.data / "global" / "pg_control"
+    view = find_view("cluster.control")
+    whole = file.read_bytes()
+    assert view.verdict is not None
+    assert not any(view.verdict(row) for row in await view.ask(console.session))
+    file.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    told = [verdict.health for row in await view.ask(console.session) if (verdict := view.verdict(row))]
+    assert told == [Health.CRITICAL]
+    error = await console.refused("cluster.start")
+    assert isinstance(error, Refused)
+    assert "incorrect checksum in control file" in error.message
+    file.write_bytes(whole)
+    await lives_on(plain, console)
+
+
 # -- ports, folders, sessions --------------------------------------------------------------------
 
 
@@ -261,110 +306,3 @@ async def test_servers_that_share_a_port_are_told_apart(workspace: Workspace) ->
         for cluster in (first, second):
             cluster.end()
             shutil.rmtree(cluster.folder)
-
-
-# -- disks that are full -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small(workspace: Workspace) -> Iterator[Callable[[str], Path]]:
-    """Makes file systems of their own, of a size such as 192m."""
-    made: list[Path] = []
-
-    def make(size: str) -> Path:
-        folder = workspace.new_folder("small")
-        workspace.account.make_folder(folder)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", folder], check=True)
-        workspace.account.own(folder)
-        made.append(folder)
-        return folder
-
-    yield make
-    for folder in made:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@pytest.fixture
-def cramped(workspace: Workspace, small: Callable[[str], Path]) -> Iterator[Subject]:
-    """A server that is down, on a file system of its own that holds little more."""
-    made, cluster = own_folder(workspace, find_installations()[0], "plain")
-    around = small("160m")
-    data = around / "data"
-    subprocess.run(["cp", "-a", made.data, data], check=True)
-    shutil.rmtree(made.data)
-    made.data.symlink_to(data)
-    made.data = data
-    made.name = f"{cluster.installation.major}/{around.name}"
-    yield made
-    cluster.end()
-    if pid := made.pid():
-        os.kill(pid, 3)
-        until(lambda: made.pid() is None)
-    shutil.rmtree(cluster.folder, ignore_errors=True)
-
-
-@with_mounts
-async def test_a_setting_is_as_before_when_the_disk_is_full(cramped: Subject, operating: Operating) -> None:
-    console = operating(cramped)
-    await console.done("cluster.start")
-    cramped.ask("ALTER SYSTEM SET work_mem = '5MB'")
-    cramped.ask("SELECT pg_reload_conf()")
-    auto = (cramped.data / "postgresql.auto.conf").read_bytes()
-    filler = cramped.data.parent / "filler"
-    fill(filler)
-    report = await console.run("cluster.set", name="work_mem", value="6MB")
-    assert isinstance(report.error, Failed)
-    assert "No space left on device" in report.error.message
-    assert (cramped.data / "postgresql.auto.conf").read_bytes() == auto
-    assert cramped.ask("SHOW work_mem") == [("5MB",)]
-    filler.unlink()
-    await lives_on(cramped, console)
-    assert cramped.ask("SHOW work_mem") == [("5MB",)]
-
-
-@with_mounts
-async def test_a_server_is_removed_from_a_full_disk(cramped: Subject, operating: Operating) -> None:
-    fill(cramped.data.parent / "filler")
-    await operating(cramped).done("cluster.drop")
-    assert [p.name for p in cramped.data.parent.iterdir()] == ["filler"]
-
-
-@with_mounts
-async def test_a_disk_with_too_little_room_is_told_before(
-    common: Common, operating: Operating, small: Callable[[str], Path]
-) -> None:
-    console, folder = operating(common.make("first")), small("64m")
-    data = folder / "little"
-    error = await console.refused("cluster.create", version=common.major, name="little", data=str(data))
-    assert isinstance(error, Refused)
-    assert error.message == f"on the disk of {data} are only 64 MB free"
-
-
-@with_mounts
-@pytest.mark.parametrize("by", ["postgresql-common", "initdb"])
-async def test_a_disk_that_fills_up_meanwhile_leaves_no_half_of_a_server(
-    common: Common, operating: Operating, small: Callable[[str], Path], by: str
-) -> None:
-    first = common.make("first")
-    bindir = first.bindir if by == "postgresql-common" else find_installations()[0].bindir
-    major = common.major if by == "postgresql-common" else find_installations()[0].major
-    if by == "initdb" and bindir.is_relative_to("/usr/lib/postgresql"):
-        pytest.skip("postgresql-common makes servers of this version")
-    first.bindir = bindir
-    console, folder = operating(first), small("192m")
-    data = folder / "full"
-    given = {"version": major, "name": "full", "port": free_port(), "data": str(data)}
-    plan = await console.plan("cluster.create", **given)
-    filler = folder / "filler"
-    fill(filler)
-    os.truncate(filler, filler.stat().st_size - (8 << 20))
-    report = await console.run("cluster.create", plan=plan)
-    assert isinstance(report.error, Failed)
-    assert [p.name for p in folder.rglob("*") if p != filler and p != data] == []
-    assert not list((common.root / str(major)).glob("full/*"))
-    filler.unlink()
-    await console.done("cluster.create", **given)
-    first.data = data
-    for action in ("stop", "drop"):
-        await operating(first).done(f"cluster.{action}")
-    assert [p.name for p in folder.iterdir()] == []

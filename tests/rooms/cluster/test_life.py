@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend.core.declare import Danger
-from backend.core.errors import Refused, Usage
+from backend.core.errors import Failed, Refused, Usage
 from backend.core.values import Interval
 from tests.rooms.cluster.kinds import Common, Operating, Subject, common, operating, plain, subject
 from tests.servers import until
@@ -101,6 +101,28 @@ async def test_a_server_that_was_killed_is_started_again(plain: Subject, operati
     assert "recovers from its WAL" in plan.notes[0]
     await console.done("cluster.start")
     assert plain.ask("SELECT 1") == [(1,)]
+
+
+async def test_what_somebody_else_did_since_the_plan_is_told_and_done_to_nobody(
+    subject: Subject, operating: Operating
+) -> None:
+    console, other = operating(subject), operating(subject)
+    starting = await console.plan("cluster.start")
+    await other.done("cluster.start")
+    pid = subject.pid()
+    report = await console.run("cluster.start", plan=starting)
+    assert isinstance(report.error, Failed)
+    assert "already" in report.error.message
+    assert subject.pid() == pid
+    assert subject.ask("SELECT 1") == [(1,)]
+
+    stopping = await console.plan("cluster.stop")
+    await other.done("cluster.stop")
+    report = await console.run("cluster.stop", plan=stopping)
+    assert isinstance(report.error, Failed)
+    assert re.search("is not running|Is server running", report.error.message)
+    await other.done("cluster.start")
+    assert subject.ask("SELECT 1") == [(1,)]
 
 
 async def test_postgresql_commons_mistake_about_a_running_server_does_not_matter(
