@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from backend.cluster.discovery import Cluster, discover
 from backend.cluster.place import asked
 from backend.core.declare import Col, Health, Verdict
-from backend.core.errors import Missing, Refused
+from backend.core.errors import Missing, PgtuiError, Refused
 from backend.core.facts import Query
 from backend.core.session import Session
 
@@ -112,7 +112,10 @@ async def control_rows(s: Session, cluster: str | None) -> list[ControlRow]:
 async def _damaged(s: Session, cluster: Cluster) -> bool:
     """Whether pg_controldata doubts what it read, which it says beside its answer and not by its status."""
     program = f"{cluster.bin}/pg_controldata"
-    done = await s.host.run((program, cluster.data), run_as=cluster.owner)
+    try:
+        done = await s.host.run((program, cluster.data), run_as=cluster.owner)
+    except PgtuiError:
+        return False
     return b"CRC checksum does not match" in done.out + done.err
 
 
