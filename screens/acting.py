@@ -35,12 +35,17 @@ CHOICE_WIDTH = 80
 
 async def choose_and_run(app: App[Any], desk: Desk, room: Room, view: View[Any], rows: Sequence[Any]) -> None:
     """Offer the room's actions, those on the chosen rows first, and go on with the one that is picked."""
-    fitting = sorted(actions(room.name), key=lambda a: view.name not in a.on)
+    fitting = offered(room, view)
     on_rows = rows and any(view.name in a.on for a in fitting)
     title = f"Actions on {_named(view, rows)}" if on_rows else f"Actions of {room.title}"
     picked = await app.push_screen_wait(Picker(title, [item(a, desk) for a in fitting]))
     if picked is not None:
         await carry_out(app, desk, picked, on_row(picked, view, list(rows)))
+
+
+def offered(room: Room, view: View[Any]) -> list[Action]:
+    """The room's actions, those on rows of the view first, of these the dangerous last: no slip picks one."""
+    return sorted(actions(room.name), key=lambda a: (view.name not in a.on, a.danger))
 
 
 def item(action: Action, desk: Desk) -> Item:

@@ -56,8 +56,7 @@ def test_a_check_tells_the_host_beside_the_server_that_is_down(
 
     told = {c["check"]: c for c in pgtui("check", *common).objects}
     assert told["connection"]["status"] == "CRITICAL"
-    assert told["cluster.clusters"]["status"] == "CRITICAL"
-    assert "it is down" in told["cluster.clusters"]["message"]
+    assert told["cluster.clusters"]["status"] == "CRITICAL", "whatever else runs on this machine"
     assert told["cluster.storage"]["status"] == "OK"
     assert "activity.server" not in told
     everywhere = {c["check"] for c in pgtui("check", "-d", "all", *common).objects}

@@ -13,8 +13,10 @@ from psycopg import sql
 from textual.pilot import Pilot
 
 from backend.core.declare import ACTIONS, Health
+from backend.core.registry import find_view, room
 from backend.core.target import Inventory, Target
 from backend.core.where import EVERYTHING
+from screens.acting import offered
 from screens.console import Console
 from screens.modals.confirm import Confirm
 from screens.modals.dialog import QUIET
@@ -76,6 +78,14 @@ async def choose(pilot: Pilot[Any], app: PgtuiApp, key: Any, action: str) -> Non
 
 async def previewed(pilot: Pilot[Any], app: PgtuiApp) -> None:
     await until(pilot, lambda: isinstance(app.screen, Preview) and app.screen.ready)
+
+
+def test_the_dangerous_actions_on_a_row_come_last() -> None:
+    view = find_view("queue.queues")
+    listed = offered(room("queue"), view)
+    on_rows = [a.danger for a in listed if view.name in a.on]
+    assert [a.danger for a in listed[: len(on_rows)]] == on_rows == sorted(on_rows)
+    assert on_rows[0] < on_rows[-1]
 
 
 async def test_a_statement_is_cancelled_from_the_screen(server: Server) -> None:
