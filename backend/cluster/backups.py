@@ -7,7 +7,6 @@ on a disk, longer where it is elsewhere.
 
 from __future__ import annotations
 
-import asyncio
 import configparser
 import json
 import re
@@ -15,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from backend.cluster.discovery import Cluster
 from backend.core.errors import PgtuiError
 from backend.core.host import script
+from backend.core.remembered import Remembered
 from backend.core.session import Session
 
 # Seconds: what is asked of a repository that may be far away is not asked again at once, nor waited for long.
@@ -89,22 +88,12 @@ class Backups:
         return None
 
 
-@dataclass(slots=True)
-class _Told:
-    at: float
-    what: Backups
-
-
-_told: WeakKeyDictionary[Session, _Told] = WeakKeyDictionary()
+_told = Remembered[Backups](AGAIN_AFTER)
 
 
 async def backups(s: Session, clusters: Sequence[Cluster]) -> Backups:
     """What pgBackRest tells, at most a minute old; nothing where it is not, or does not answer."""
-    now = asyncio.get_running_loop().time()
-    last = _told.get(s)
-    if last is None or now - last.at > AGAIN_AFTER:
-        last = _told[s] = _Told(now, await _asked(s, clusters))
-    return last.what
+    return await _told.get(s, lambda: _asked(s, clusters))
 
 
 async def _asked(s: Session, clusters: Sequence[Cluster]) -> Backups:

@@ -15,10 +15,12 @@ from backend.cluster.discovery import Cluster, Found, Role, StartMode, discover
 from backend.cluster.naming import Kind
 from backend.cluster.pidfile import State
 from backend.cluster.place import asked
+from backend.cluster.storage import DATABASES, Sized
 from backend.core.declare import Col, Health, Verdict
 from backend.core.errors import PgtuiError
 from backend.core.facts import Query
 from backend.core.host import script
+from backend.core.remembered import Remembered
 from backend.core.session import Session
 
 Archiving = Literal["off", "on", "failing", "no command", "discarding"]
@@ -54,7 +56,9 @@ class ClusterRow:
     incremental_backup: Annotated[
         datetime | None, Col("Incremental", priority=4, help="Or a differential one, when the last ended")
     ]
-    size: Annotated[int | None, Col("Size", unit="bytes", priority=5, help="Asked for with --sizes")]
+    size: Annotated[
+        int | None, Col("Size", unit="bytes", priority=5, help="Of other servers when --sizes asks for it")
+    ]
     owner: Annotated[str | None, Col("Owner", priority=5)]
     kind: Annotated[Kind, Col("Made by", priority=7, help="postgresql-common, RPM packages or initdb alone")]
     unit: Annotated[str | None, Col("Unit", priority=6)]
@@ -101,7 +105,7 @@ async def cluster_rows(s: Session, sizes: bool) -> list[ClusterRow]:
     found = await discover(s)
     own = found.own
     archivers = await asked(s, Archiver, ARCHIVER) if own and own.running else []
-    bytes_of = await _sizes(s, found) if sizes else {}
+    bytes_of = await (_sizes(s, found) if sizes else _own_size(s, found))
     told, kept = await asyncio.gather(configured(s, found), backups(s, found.clusters))
     rows = []
     for cluster in found.clusters:
@@ -180,6 +184,19 @@ def trouble(cluster: Cluster) -> str | None:
     if not cluster.running and cluster.config_file and not cluster.configured and not cluster.unread:
         return f"its configuration file {cluster.config_file} is empty or not there"
     return None
+
+
+# Adding up the files of all databases takes longer the more there are.
+_databases = Remembered[list[Sized]](60)
+
+
+async def _own_size(s: Session, found: Found) -> Mapping[str, int]:
+    """What the databases of the target's own server take, as it says itself."""
+    own = found.own
+    if own is None or not own.running:
+        return {}
+    told = await _databases.get(s, lambda: asked(s, Sized, DATABASES))
+    return {own.data: told[0].bytes} if told and told[0].bytes is not None else {}
 
 
 async def _sizes(s: Session, found: Found) -> Mapping[str, int]:

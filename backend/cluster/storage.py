@@ -59,7 +59,7 @@ class Sized:
     bytes: int | None
 
 
-_DATABASES = Query("""
+DATABASES = Query("""
 SELECT 'data' AS place,
        pg_catalog.sum(pg_catalog.pg_database_size(d.oid))::pg_catalog.int8 AS bytes
   FROM pg_catalog.pg_database AS d
@@ -170,7 +170,7 @@ async def _picked(s: Session, cluster: str | None) -> tuple[Cluster | None, Foun
 
 async def _told(s: Session) -> tuple[dict[str, int | None], list[_Tablespace]]:
     """What the server says, as far as the role may ask."""
-    queries = (_DATABASES, _WAL, _LOGS, _TEMPORARY)
+    queries = (DATABASES, _WAL, _LOGS, _TEMPORARY)
     sized, tablespaces = await asyncio.gather(
         asyncio.gather(*(asked(s, Sized, q) for q in queries)), asked(s, _Tablespace, _TABLESPACES)
     )

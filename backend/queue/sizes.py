@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from backend.core.facts import Query
+from backend.core.remembered import Remembered
 from backend.core.session import Session
 from backend.queue.ground import ask
 
@@ -42,22 +41,13 @@ class _Size:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Sizes by queue, and when they were measured on the event loop's clock."""
-
-    at: float
-    sizes: Mapping[int, int]
-
-
-_measured: WeakKeyDictionary[Session, _Measured] = WeakKeyDictionary()
+_measured = Remembered[Mapping[int, int]](AGAIN_AFTER)
 
 
 async def sizes(s: Session) -> Mapping[int, int]:
     """Bytes by queue id, at most a minute old; a newer queue is missing."""
-    now = asyncio.get_running_loop().time()
-    last = _measured.get(s)
-    if last is None or now - last.at > AGAIN_AFTER:
-        last = _Measured(now, {z.id: z.bytes for z in await ask(s, _Size, _SIZES)})
-        _measured[s] = last
-    return last.sizes
+    return await _measured.get(s, lambda: _asked(s))
+
+
+async def _asked(s: Session) -> Mapping[int, int]:
+    return {z.id: z.bytes for z in await ask(s, _Size, _SIZES)}

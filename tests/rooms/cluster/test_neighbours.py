@@ -151,6 +151,18 @@ async def test_the_list_shows_what_waits_and_what_is_wrong_without_connecting(
     assert (cluster_verdict(row) or verdict).sentence == "a line of its files is wrong: it will not start"
 
 
+async def test_the_size_of_the_targets_own_server_is_told_at_once(
+    server: Server, own_cluster: OwnClusters, looking: Looking
+) -> None:
+    other = own_cluster()
+    [(size,)] = server.psql("SELECT sum(pg_database_size(oid))::int8 FROM pg_database")
+    rows = await looking(server, "clusters")
+    assert size * 0.5 < (of(rows, server).size or 0) < size * 2
+    assert of(rows, other).size is None
+    measured = await looking(server, "clusters", sizes=True)
+    assert (of(measured, other).size or 0) > 10_000_000
+
+
 async def test_the_targets_own_server_tells_by_itself(own_cluster: OwnClusters, looking: Looking) -> None:
     server = own_cluster()
     server.psql("ALTER SYSTEM SET shared_buffers = '20MB'")
