@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated
 
+from backend.cluster.createcluster import usual_data
 from backend.cluster.discovery import Cluster, Found, discover
 from backend.cluster.life import ON
 from backend.cluster.means import LIVES, means, ready
@@ -65,6 +66,7 @@ class Making:
     owner: str
     common: bool
     root: bool
+    usual: bool
 
     @property
     def subject(self) -> str:
@@ -75,7 +77,7 @@ class Making:
         """The program that makes it; it cleans up itself when it fails."""
         options = ["--data-checksums"] if checksums else []
         if self.common:
-            place = ["--datadir", self.data] if self.data != self.usual else []
+            place = [] if self.usual else ["--datadir", self.data]
             argv = [
                 "pg_createcluster", "--user", self.owner, "--port", str(self.port), *place,
                 *(["--locale", locale] if locale else []), str(self.version), self.name,
@@ -95,11 +97,6 @@ class Making:
         log = f"{self.data}/server.log"
         argv = (f"{self.bin}/pg_ctl", "start", "-D", self.data, "-w", "-t", str(SECONDS), "-l", log)
         return Command(argv, run_as=self.owner, deadline=SECONDS)
-
-    @property
-    def usual(self) -> str:
-        """Where postgresql-common puts data folders."""
-        return f"/var/lib/postgresql/{self.version}/{self.name}"
 
 
 @action("cluster.create", danger=Danger.CHANGE, needs=HOST)
@@ -149,17 +146,16 @@ async def _making(
         )
     folder = bins[version]
     common = folder.startswith("/usr/lib/postgresql/") and bool(await s.host.which("pg_createcluster"))
-    if data is None:
-        if not common and not folder.startswith("/usr/pgsql-"):
-            raise Usage("--data is wanted: nothing on the host says where data folders belong")
-        top = "/var/lib/postgresql" if common else "/var/lib/pgsql"
-        data = f"{top}/{version}/{name if common else 'data'}"
+    if data is None and not common and not folder.startswith("/usr/pgsql-"):
+        raise Usage("--data is wanted: nothing on the host says where data folders belong")
+    usual = await usual_data(s, version, name) if common else f"/var/lib/pgsql/{version}/data"
+    data = usual if data is None else data.rstrip("/")
     if not PurePosixPath(data).is_absolute():
         raise Usage(f"--data {data} is not an absolute path")
     root = found.user == "root" and s.target.run_as is None
     owner = s.target.run_as or ("postgres" if common or root else found.user)
     free = await _port(s, found, port)
-    return Making(version, name, free, data.rstrip("/"), folder, owner, common, root)
+    return Making(version, name, free, data, folder, owner, common, root, data == usual)
 
 
 async def _installed(s: Session) -> dict[int, str]:

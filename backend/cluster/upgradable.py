@@ -9,7 +9,7 @@ from typing import Literal
 from backend.cluster.creating import LEAST_FREE
 from backend.cluster.discovery import Cluster
 from backend.cluster.place import asked
-from backend.core.errors import Missing, Refused
+from backend.core.errors import Missing, Refused, Usage
 from backend.core.facts import Query
 from backend.core.host import script
 from backend.core.plan import Command
@@ -83,6 +83,7 @@ exit 1
 # File systems that cannot clone, as `stat` calls them and as people do.
 _NO_CLONES = {"ext2/ext3": "ext4", "tmpfs": "tmpfs", "ramfs": "ramfs", "jfs": "jfs", "reiserfs": "reiserfs"}
 
+_NO_JOBS = 'grep -qs "cannot use --jobs with" "$(command -v pg_upgradecluster)"'
 _HANDLED = 'grep -qs -e "^[^#]*--no-data-checksums" "$(command -v pg_upgradecluster)" "$@"'
 _CREATING = "/etc/postgresql-common/createcluster.conf"
 
@@ -143,16 +144,12 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A server and where it is to go."""
+    """A server and where it is to go: to which version and into which data folder."""
 
     cluster: Cluster
     to: int
     method: Method
-
-    @property
-    def data(self) -> str:
-        """The data folder that pg_upgradecluster makes."""
-        return f"/var/lib/postgresql/{self.to}/{self.cluster.name.partition('/')[2]}"
+    data: str
 
     @property
     def shares(self) -> bool:
@@ -182,6 +179,12 @@ class Known:
 
     packages: list[str]
     slots: int | None
+
+
+async def demand_jobs(s: Session, upgrade: Upgrade) -> None:
+    """Refuse several jobs for a dump where pg_upgradecluster does."""
+    if upgrade.method == "dump" and not (await s.host.run(script(_NO_JOBS))).code:
+        raise Usage(f"pg_upgradecluster on {s.host.where} takes no --jobs for --method dump")
 
 
 async def demand_ready(s: Session, upgrade: Upgrade) -> Known:

@@ -7,13 +7,22 @@ from pathlib import PurePosixPath
 from typing import Annotated
 
 from backend.cluster.admission import demand_rules
+from backend.cluster.createcluster import usual_data
 from backend.cluster.discovery import discover
 from backend.cluster.life import ON, victims
 from backend.cluster.means import LIVES, Means, agreed, programs, ready
 from backend.cluster.offline import check_step
 from backend.cluster.place import HOST, ClusterName
 from backend.cluster.renaming import common, misled
-from backend.cluster.upgradable import Known, Method, Upgrade, clones, demand_programs, demand_ready
+from backend.cluster.upgradable import (
+    Known,
+    Method,
+    Upgrade,
+    clones,
+    demand_jobs,
+    demand_programs,
+    demand_ready,
+)
 from backend.core.declare import Danger, action
 from backend.core.errors import Refused, Usage
 from backend.core.host import script
@@ -67,7 +76,9 @@ async def upgrade(
     if f"{to}/{name}" in [c.name for c in found.clusters]:
         raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
     await demand_rules(s, chosen)
-    wanted = Upgrade(chosen, to, method)
+    wanted = Upgrade(chosen, to, method, await usual_data(s, to, name))
+    if jobs > 1:
+        await demand_jobs(s, wanted)
     await demand_programs(s, wanted)
     if not await agreed(s, chosen):
         raise misled(chosen)

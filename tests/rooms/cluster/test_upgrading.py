@@ -260,6 +260,37 @@ def test_what_the_new_version_lacks_is_named_and_nothing_is_stopped(
     assert told["old"] == f"auto {apart.port} online"
 
 
+def test_data_folders_are_where_createcluster_conf_puts_them(apart: Apart) -> None:
+    told = apart.run(
+        "mount -t tmpfs -o mode=755 tmpfs /srv; usual=/etc/postgresql-common/createcluster.conf\n"
+        "(cat $usual; echo \"data_directory = '/srv/%v/%c' # ours\") >/srv/createcluster.conf\n"
+        "mount --bind /srv/createcluster.conf $usual\n"
+        '"$pgtui" run-action cluster.create -t "host=/run/postgresql port=$port user=postgres" -o json \\\n'
+        "  --version $old --name placed --no-start\n"
+        "upgrade --yes; state\n"
+        "echo folders=$(pg_lsclusters -h | awk '{ print $6 }')"
+    )
+    created, done = told["runs"]
+    assert (created["status"], done["status"]) == ("ok", "ok"), told
+    assert created["result"]["data"] == f"/srv/{apart.old}/placed"
+    assert told["folders"].split() == [
+        f"/var/lib/postgresql/{apart.old}/orders",
+        f"/srv/{apart.old}/placed",
+        f"/srv/{apart.new.major}/orders",
+    ]
+    assert told["answers"] == f"{apart.new.major} with 1000"
+
+
+def test_jobs_for_a_dump_are_refused_where_the_program_takes_none(apart: Apart) -> None:
+    told = apart.run(
+        "if upgrade --method dump --jobs 2 --yes; then echo done=yes; else echo done=$?; fi; state"
+    )
+    program = Path(str(shutil.which("pg_upgradecluster"))).read_text()
+    refused = "cannot use --jobs with" in program
+    assert told["done"] == ("2" if refused else "yes")
+    assert told["answers"] == f"{apart.old if refused else apart.new.major} with 1000"
+
+
 def test_after_an_upgrade_that_failed_the_old_server_runs_again(apart: Apart) -> None:
     """pg_upgrade refuses columns of such a type, once the server is down."""
     told = apart.run(
