@@ -71,11 +71,10 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
     """Ask for what is missing, show the plan, and run it once it is confirmed."""
     from screens.modals.preview import Preview  # imports psycopg, which the first frame does without
 
-    values = await _values(app, desk, action, given)
-    if values is None:
+    planned = await _planned(app, desk, action, given)
+    if planned is None:
         return
-    values = await _edited(app, desk, action, values)
-    plan = await _said_when_slow(app, desk.plan(action, values))
+    values, plan = planned
     if not plan.steps:
         said = "; ".join(plan.notes) or f"{action.name}: there is nothing to do"
         app.notify(said, markup=False)
@@ -87,6 +86,26 @@ async def carry_out(app: App[Any], desk: Desk, action: Action, given: dict[str, 
         watch(app, desk, await desk.confirmed(action, values, plan))
 
 
+async def _planned(
+    app: App[Any], desk: Desk, action: Action, given: dict[str, Any]
+) -> tuple[dict[str, Any], Plan] | None:
+    """The parameters and the plan: from the row where nothing else is to be said, else from a form.
+
+    What a form was filled with is not lost when it is refused: the form says why, and can be mended.
+    """
+    complete = all(p.name in given or p.ask.instead or p.ask.draft for p in action.params)
+    filled = given if complete else await _form(app, desk, action, given)
+    while filled is not None:
+        values = await _edited(app, desk, action, filled)
+        try:
+            return values, await _said_when_slow(app, desk.plan(action, values))
+        except PgtuiError as e:
+            if complete or values is not filled:
+                raise
+            filled = await _form(app, desk, action, filled, e)
+    return None
+
+
 async def _said_when_slow(app: App[Any], planning: Coroutine[Any, Any, Plan]) -> Plan:
     """The plan; a server that takes its time is not mistaken for a key that was not heard."""
     task = asyncio.ensure_future(planning)
@@ -96,10 +115,10 @@ async def _said_when_slow(app: App[Any], planning: Coroutine[Any, Any, Plan]) ->
     return await task
 
 
-async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, Any]) -> dict[str, Any] | None:
-    """The parameters: from the row where nothing else is to be said, else from a form."""
-    if all(p.name in given or p.ask.instead or p.ask.draft for p in action.params):
-        return given
+async def _form(
+    app: App[Any], desk: Desk, action: Action, given: dict[str, Any], wrong: PgtuiError | None = None
+) -> dict[str, Any] | None:
+    """The parameters as a form gives them, or None when it is left."""
     choices = await choices_of(app, desk, action.params)
     return await app.push_screen_wait(
         Form(
@@ -108,6 +127,7 @@ async def _values(app: App[Any], desk: Desk, action: Action, given: dict[str, An
             given=given,
             choices=choices,
             doc=action.doc,
+            wrong="\n".join(filter(None, (wrong.message, wrong.hint))) if wrong else "",
         )
     )
 

@@ -14,10 +14,11 @@ from textual.widgets import Input, Static, TextArea
 from backend.core.clean import clean, clean_lines
 from backend.core.errors import Usage
 from backend.core.params import Param
-from screens.modals.dialog import Dialog
+from screens.modals.dialog import WIDTH, Dialog
 from screens.modals.picker import Picker
 from screens.widgets.choices import Choices
 from screens.widgets.pick import Item
+from screens.widgets.viewer import wrap
 
 UNCHANGED = "unchanged"
 FEW_WORDS = 5
@@ -111,7 +112,8 @@ class Field(Vertical):
 class Form(Dialog[dict[str, Any]]):
     """Dismisses with the values that were given, by parameter name, or with None.
 
-    `given` fills fields beforehand, `choices` offers values to pick from, both by parameter name.
+    `given` fills fields beforehand, `choices` offers values to pick from, both by parameter name; `wrong`
+    says why what was given before could not be taken.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -129,9 +131,11 @@ class Form(Dialog[dict[str, Any]]):
         given: Mapping[str, Any] | None = None,
         choices: Mapping[str, Choosable] | None = None,
         doc: str = "",
+        wrong: str = "",
     ) -> None:
         super().__init__(title)
         self.doc = clean(doc)
+        self.wrong = clean_lines(wrong)
         self._given = dict(given or {})
         start = {p.name: p.default for p in params if not p.required} | self._given
         offered = choices or {}
@@ -141,6 +145,8 @@ class Form(Dialog[dict[str, Any]]):
         """What it is about, and the fields."""
         if self.doc:
             yield Static(self.doc, markup=False, classes="form--doc")
+        if self.wrong:
+            yield Static(self.wrong, markup=False, classes="form--wrong")
         with VerticalScroll(can_focus=False):
             yield from self.fields
 
@@ -156,7 +162,12 @@ class Form(Dialog[dict[str, Any]]):
     def on_resize(self) -> None:
         """Let the fields scroll where the terminal is too small."""
         box = self.query_one(VerticalScroll)
-        box.styles.max_height = max(3, self.size.height - 6)
+        box.styles.max_height = max(3, self.size.height - 6 - self._lines_of_wrong)
+
+    @property
+    def _lines_of_wrong(self) -> int:
+        width = min(WIDTH, self.size.width) - 4
+        return sum(len(wrap(line, width)) for line in self.wrong.split("\n")) + 1 if self.wrong else 0
 
     def on_input_submitted(self) -> None:
         """Enter goes on."""

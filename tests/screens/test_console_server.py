@@ -153,6 +153,19 @@ async def test_a_guard_by_name_wants_the_name_of_the_target(server: Server) -> N
             assert "Type lab to run it" in text(app)
 
 
+async def test_a_form_that_is_refused_comes_back_with_what_it_held_and_why(server: Server) -> None:
+    app = console(lab(server.dsn()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "primary" in text(app))
+        await pilot.press(":", *"extensions.create", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        await pilot.press(*"no_such", "enter")
+        await until(pilot, lambda: "the server has no files of the extension no_such" in text(app))
+        assert isinstance(app.screen, Form) and app.screen.fields[0].value() == "no_such"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Console))
+
+
 async def test_without_privilege_the_room_says_which_role_to_grant(server: Server) -> None:
     server.psql("CREATE ROLE nobody_special LOGIN")
     try:
