@@ -157,6 +157,15 @@ async def test_a_disabled_server_is_not_started(common: Common, operating: Opera
     assert isinstance(error, Refused)
     assert error.message == f"{made.name} is disabled"
 
+    await console.done("cluster.start_mode", mode="manual")
+    await console.done("cluster.start")
+    await console.done("cluster.start_mode", mode="disabled")
+    error = await console.refused("cluster.restart")
+    assert error.message == f"{made.name} is disabled"
+    assert made.ask("SELECT 1") == [(1,)]
+    await console.done("cluster.stop")
+    assert made.pid() is None
+
 
 async def test_a_data_folder_that_others_may_enter_is_told(plain: Subject, operating: Operating) -> None:
     plain.data.chmod(0o755)

@@ -243,17 +243,6 @@ async def test_without_the_rule_nothing_is_done_and_the_sudoers_line_is_told(far
     assert far.subject.pid() is None
 
 
-@pytest.mark.parametrize("far", ["debian"], indirect=True)
-async def test_what_takes_root_tells_the_sudoers_line_for_root(
-    far: Far, allow: Callable[[str], None]
-) -> None:
-    allow(far.owner)
-    report = await far.console.run("cluster.drop")
-    assert report.error is not None
-    assert f"{far.user} ALL=(root) NOPASSWD:" in (report.error.hint or "")
-    assert far.subject.data.is_dir()
-
-
 @dataclass
 class CommandLine:
     """pgtui as somebody types it who reaches the host over SSH."""
@@ -298,3 +287,20 @@ async def test_the_line_that_a_refused_stop_prints_is_all_that_it_takes(
     stopped = pgtui("run-action", "cluster.stop", "--yes")
     assert stopped.returncode == 0, stopped.stderr
     assert far.subject.pid() is None
+
+
+@pytest.mark.parametrize("far", ["debian"], indirect=True)
+def test_what_takes_root_is_done_once_the_line_for_root_is_there_too(
+    far: Far, allow: Callable[[str], None], rules: Callable[[str], None], tmp_path: Path
+) -> None:
+    allow(far.owner)
+    pgtui, drop = CommandLine(far, tmp_path), ("run-action", "cluster.drop", "--confirm", far.subject.name)
+    refused = pgtui(*drop)
+    assert refused.returncode == 5
+    [line] = re.findall(rf"sudoers line.*: ({far.user} ALL=\(root\).*)$", refused.stderr, re.MULTILINE)
+    assert far.subject.data.is_dir()
+
+    rules(f"{far.user} ALL=({far.owner}) NOPASSWD: ALL\n{line}")
+    dropped = pgtui(*drop)
+    assert dropped.returncode == 0, dropped.stderr
+    assert not far.subject.data.exists()
