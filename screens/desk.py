@@ -204,9 +204,11 @@ class Desk:
         return self._others[name]
 
     def sql_of(self, view: Any) -> str:
-        """The statements that the view sent last, in the form for this server's version."""
+        """The statements that the view sent last, for this server's version, as psql takes them."""
+        from backend.core.rendering import filled
+
         sent = self._open_session().sent.get(view.name, {})
-        statements = [text.decode("utf-8", "replace").strip() + ";" for text in sent]
+        statements = [filled(text, params).strip() + ";" for text, params in sent.items()]
         return "\n\n".join(statements) or "the view has not been asked yet"
 
     async def parameters(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ no UTF-8; a plan is made before there is a connection, and must be what runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -39,6 +40,13 @@ def executable(composable: sql.Composable) -> tuple[bytes, list[Any] | None]:
 def inlined(composable: sql.Composable) -> bytes:
     """The statement with its secrets in the text: utility statements take no parameters."""
     return _render(composable, lambda secret: _literal(secret._obj))
+
+
+def filled(statement: bytes, params: Sequence[Any]) -> str:
+    """A query with its parameters in the place of their marks, as psql takes it."""
+    left = iter(params)
+    told = re.sub(rb"%([%sbt])", lambda m: b"%" if m[1] == b"%" else _literal(next(left)), statement)
+    return told.decode("utf-8", "replace")
 
 
 def secrets_of(composable: sql.Composable) -> list[str]:

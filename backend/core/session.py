@@ -120,7 +120,7 @@ class Session:
         self.host = host
         self.timeout = timeout
         self.other = other
-        self.sent: dict[str, dict[bytes, None]] = {}
+        self.sent: dict[str, dict[bytes, Sequence[Any]]] = {}  # by view, with the parameters of the last time
         self.round_trip = 0.0
         self._passwords = _Passwords(ask_password)
         self._facts: Facts | None = None
@@ -222,7 +222,7 @@ class Session:
         await self.ready()
         answer: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
         statement = query.compose(self.facts, identifiers)
-        self.sent.setdefault(asking.get(), {})[statement] = None
+        self.sent.setdefault(asking.get(), {})[statement] = params
         lane = self._side if statement in self._apart and not self.pooled else self._main
         lane.ask(Request(row, statement, params, answer))
         return await answer

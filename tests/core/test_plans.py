@@ -16,7 +16,7 @@ from backend.core.confirm import Ceremony, authorize, confirmation, forbid
 from backend.core.declare import Danger
 from backend.core.errors import Refused, Usage
 from backend.core.plan import Command, Copy, Plan, Sql, over, statement
-from backend.core.rendering import SecretLiteral, executable, inlined, preview
+from backend.core.rendering import SecretLiteral, executable, filled, inlined, preview
 from backend.core.target import Guard, Target
 from tests.servers import Database
 
@@ -174,3 +174,9 @@ def test_nothing_changes_a_target_that_may_only_be_read(danger: Danger) -> None:
             forbid(a_plan(danger), target, read_only)
         forbid(a_plan(N), target, read_only)
         forbid(Plan("sub", (), danger=danger), target, read_only)
+
+
+def test_a_query_is_shown_with_its_parameters_as_psql_takes_it() -> None:
+    shown = filled(b"SELECT %s || '100%%' LIMIT %s", ["it's %s", 3])
+    assert shown == "SELECT 'it''s %s' || '100%' LIMIT 3"
+    assert filled(b"SELECT 5 %% 3", ()) == "SELECT 5 % 3"

@@ -278,6 +278,8 @@ async def test_the_statement_behind_a_view_is_that_of_the_servers_version(server
         await pilot.press("S")
         await until(pilot, lambda: isinstance(app.screen, TextDialog) and "pg_stat_activity" in text(app))
         assert "pgtui show activity.sessions --target lab" in text(app)
+        assert "LIKE 'idle%'" in text(app)
+        server.psql(f"EXPLAIN {pane(app).desk.sql_of(find_view('activity.sessions'))}")
 
 
 async def test_a_table_named_like_markup_is_shown_literally(database: Database) -> None:
