@@ -75,6 +75,8 @@ async def upgrade(
         raise Refused(f"{chosen.name} is PostgreSQL {major} already, and {to} is not newer")
     if f"{to}/{name}" in [c.name for c in found.clusters]:
         raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
+    if by.as_root:  # without that right nothing would start the old server again either
+        await s.host.run(script(":"), run_as=by.as_root)
     await demand_rules(s, chosen)
     wanted = Upgrade(chosen, to, method, await usual_data(s, to, name))
     if jobs > 1:

@@ -295,6 +295,8 @@ def test_what_takes_root_is_done_once_the_line_for_root_is_there_too(
 ) -> None:
     allow(far.owner)
     pgtui, drop = CommandLine(far, tmp_path), ("run-action", "cluster.drop", "--confirm", far.subject.name)
+    upgrade = pgtui("run-action", "cluster.upgrade", "--to", "99", "--dry-run")
+    assert (upgrade.returncode, f"{far.user} ALL=(root) NOPASSWD: ALL" in upgrade.stderr) == (5, True)
     refused = pgtui(*drop)
     assert refused.returncode == 5
     [line] = re.findall(rf"sudoers line.*: ({far.user} ALL=\(root\).*)$", refused.stderr, re.MULTILINE)
