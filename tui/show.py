@@ -13,6 +13,7 @@ from backend.core.errors import Missing, PgtuiError, Usage
 from backend.core.params import complete
 from backend.core.poller import Feed, Poller
 from backend.core.report import Answered, csv_head, csv_line, csv_rows, line, show_object
+from backend.core.show import counted
 from backend.core.snapshot import Snapshot
 from backend.core.target import Target
 from backend.core.where import EVERYTHING, Where, parse
@@ -151,6 +152,7 @@ class Printer:
         self.form = form
         self.with_database = with_database
         self._headed = False
+        self._told = False
         self._held: list[Answered] = []
 
     def add(self, answers: Sequence[Answered]) -> None:
@@ -192,7 +194,11 @@ class Printer:
             # Rich costs 50 ms that JSON and CSV need not pay.
             from tui.tables import show_table
 
-            out.write(show_table(self.view, good, out.is_terminal))
+            drawn = show_table(self.view, good, out.is_terminal)
+            out.write(drawn.text)
+            if drawn.left_out and not self._told:
+                say(f"no room here: {counted(drawn.left_out, 'column')}; a wider terminal or -o csv has all")
+                self._told = True
 
 
 def _name(answered: Answered) -> str:

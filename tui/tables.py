@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
@@ -14,6 +15,7 @@ from backend.core.clean import clean
 from backend.core.declare import Column, Health, View
 from backend.core.report import Answered
 from backend.core.show import plain, show
+from screens.widgets.columns import WIDE_SCREEN, Widths
 
 GLYPHS = {Health.OK: "", Health.UNKNOWN: "?", Health.WARNING: "▲", Health.CRITICAL: "✖"}
 STYLES = {Health.OK: "", Health.UNKNOWN: "magenta", Health.WARNING: "yellow", Health.CRITICAL: "red"}
@@ -21,44 +23,74 @@ STYLES = {Health.OK: "", Health.UNKNOWN: "magenta", Health.WARNING: "yellow", He
 _ENDLESS = 1_000_000
 
 
-def show_table(view: View[Any], answers: Sequence[Answered], on_terminal: bool) -> str:
-    """The rows of all targets in one table."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A table, and how many columns the terminal has no room for."""
+
+    text: str
+    left_out: int
+
+
+def show_table(view: View[Any], answers: Sequence[Answered], on_terminal: bool) -> Drawn:
+    """The rows of all targets in one table; on a terminal as many columns as the console would show."""
     several = len({a.target for a in answers}) > 1
     databases = len({a.database for a in answers}) > 1 and not any(c.name == "database" for c in view.columns)
-    columns = [c for c in view.columns if not c.col.hidden]
-    table = _table()
-    for title in (["Target"] if several else []) + (["Database"] if databases else []):
-        table.add_column(title, overflow="fold")
     judged = any(a.snapshot.judgement.findings for a in answers)
-    if judged:
-        table.add_column("", no_wrap=True)
-    for column in columns:
-        _add_column(table, column, on_terminal)
+    columns = [c for c in view.columns if not c.col.hidden]
+    heads = ["Target"] * several + ["Database"] * databases + [""] * judged
+    leads, cells = [], []
     for answered in answers:
-        where = [answered.target] * several + [answered.database or ""] * databases
+        place = [Text(clean(answered.target))] * several + [Text(clean(answered.database or ""))] * databases
         for row in answered.snapshot.rows:
-            table.add_row(*[Text(clean(w)) for w in where], *_cells(answered, columns, row, judged))
-    return _drawn(table, on_terminal)
+            leads.append(place + _glyph(answered, row) * judged)
+            cells.append(_cells(answered, columns, row))
+    width = _console(on_terminal).width
+    gap = 2 if width >= WIDE_SCREEN else 1
+    left = sum(max(t.cell_len for t in [Text(head), *(lead[i] for lead in leads)]) + gap
+               for i, head in enumerate(heads))  # fmt: skip
+    placed = _places(columns, cells, left, width)
+    table = _table(gap)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for i, most in placed:
+        _add_column(table, columns[i], most, on_terminal)
+    for lead, line in zip(leads, cells, strict=True):
+        table.add_row(*lead, *(line[i] for i, _ in placed))
+    return Drawn(_drawn(table, on_terminal), len(columns) - len(placed))
 
 
-def _add_column(table: Table, column: Column, on_terminal: bool) -> None:
+def _places(
+    columns: Sequence[Column], cells: Sequence[Sequence[Text]], left: int, width: int
+) -> list[tuple[int, int]]:
+    """Which columns are shown, and how wide each may be."""
+    widths = Widths(columns)
+    widths.learn([[text.plain for text in line] for line in cells])
+    layout = widths.layout(left, width, 0)
+    return [(columns.index(place.column), place.width) for place in layout.places]
+
+
+def _add_column(table: Table, column: Column, most: int, on_terminal: bool) -> None:
     crop = on_terminal and column.col.text
     table.add_column(
         column.title,
         justify="right" if column.numeric else "left",
         no_wrap=crop,
         overflow="ellipsis" if crop else "fold",
+        max_width=most if on_terminal else None,
     )
 
 
-def _cells(answered: Answered, columns: Sequence[Column], row: Any, judged: bool) -> list[Text]:
+def _glyph(answered: Answered, row: Any) -> list[Text]:
+    health = answered.snapshot.judgement.of(answered.view.key(row)).health
+    return [Text(GLYPHS[health], style=STYLES[health])]
+
+
+def _cells(answered: Answered, columns: Sequence[Column], row: Any) -> list[Text]:
     found = answered.snapshot.judgement.of(answered.view.key(row))
-    glyph = [Text(GLYPHS[found.health], style=STYLES[found.health])] if judged else []
-    cells = [
+    return [
         Text(show(c, answered.snapshot.value(row, c.name)), style=STYLES[found.cells.get(c.name, Health.OK)])
         for c in columns
     ]
-    return glyph + cells
 
 
 def plain_table(
@@ -77,12 +109,12 @@ def plain_table(
     return _drawn(table, on_terminal)
 
 
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def _table(gap: int = 2) -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
 
 
-def _drawn(table: Table, on_terminal: bool) -> str:
-    console = Console(
+def _console(on_terminal: bool) -> Console:
+    return Console(
         file=StringIO(),
         force_terminal=on_terminal,
         width=None if on_terminal else _ENDLESS,
@@ -90,6 +122,10 @@ def _drawn(table: Table, on_terminal: bool) -> str:
         highlight=False,
         emoji=False,
     )
+
+
+def _drawn(table: Table, on_terminal: bool) -> str:
+    console = _console(on_terminal)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(text.rstrip() for text in capture.get().split("\n"))

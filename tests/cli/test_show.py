@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import time
@@ -74,6 +75,25 @@ def test_a_table_is_for_people_and_never_cropped_off_a_terminal(
     bystander.execute(query.encode())
     ended = pgtui("show", "activity.sessions", "--where", "application=bystander")
     assert query in ended.out and "\x1b" not in ended.out
+
+
+def test_a_terminal_is_shown_the_columns_that_matter_and_told_of_the_others(
+    terminal: Callable[..., Terminal], bystander: psycopg.Connection
+) -> None:
+    bystander.execute(f"SELECT 1 -- {'x' * 900}".encode())
+    shown = terminal("show", "activity.sessions", "--tag", "live", "--where", "application=bystander")
+    assert shown.end() == 0
+    head, *rows, told = clean_of_styles(shown.seen).splitlines()
+    assert [w for w in ("Target", "Pid", "State", "Query") if w in head.split()] == [
+        "Target", "Pid", "State", "Query",
+    ]  # fmt: skip
+    assert [r.split()[:2] for r in rows] == [[t, str(bystander.info.backend_pid)] for t in ("a", "b")]
+    assert all(len(r) <= 100 for r in (head, *rows)) and "SELECT 1 -- xxx" in rows[0]
+    assert re.fullmatch(r"pgtui: no room here: \d+ columns; a wider terminal or -o csv has all", told)
+
+
+def clean_of_styles(seen: bytes) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
 
 
 def test_several_targets_share_one_table(pgtui: Pgtui) -> None:
