@@ -211,12 +211,12 @@ async def test_programs_of_another_major_are_told_before_they_are_tried(
     newest, oldest = find_installations()[0], find_installations()[-1]
     if newest.major == oldest.major:
         pytest.skip("there is only one major version")
-    plain.bindir = oldest.bindir
+    right, plain.bindir = plain.bindir, oldest.bindir
     error = await operating(plain).refused("cluster.start")
     assert isinstance(error, Refused)
     wanted = f"the programs in {oldest.bindir} are PostgreSQL {oldest.version}, and the data folder of"
     assert re.fullmatch(f"{re.escape(wanted)} {plain.called} is of {newest.major}", error.message)
-    plain.bindir = newest.bindir
+    plain.bindir = right
     await lives_on(plain, operating(plain))
 
 

@@ -14,8 +14,9 @@ from backend.core.errors import Failed, Refused
 from backend.lab.servers import find_installations
 from tests.ports import free_port
 from tests.rooms.cluster.kinds import Common, Operating, Subject, common, operating, own_folder
+from tests.rooms.cluster.mounting import mounts
 from tests.rooms.cluster.test_faults import lives_on
-from tests.rooms.cluster.test_hba_editing import fill, mounts
+from tests.rooms.cluster.test_hba_editing import fill
 from tests.servers import Workspace, until
 
 __all__ = ["common", "operating"]

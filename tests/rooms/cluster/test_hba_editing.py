@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from backend.core.declare import Danger
 from backend.core.errors import Missing, Refused, Usage
 from tests.rooms.cluster.kinds import Operating, Subject, operating, subject
+from tests.rooms.cluster.mounting import mounts
 from tests.rooms.jobmon.conftest import Console, Consoles, consoles
 from tests.servers import OwnClusters, Server
 
@@ -280,12 +280,6 @@ def full(restarted: Server) -> Iterator[Path]:
     restarted.stop()
     subprocess.run(["umount", folder], check=True)
     restarted.start()
-
-
-def mounts() -> bool:
-    """Whether this process may mount file systems; containers often may not."""
-    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    return os.getuid() == 0 and probe.returncode == 0
 
 
 @pytest.mark.skipif(not mounts(), reason="file systems cannot be mounted here")

@@ -20,7 +20,7 @@ import pytest
 
 from backend.lab.servers import find_installations
 from tests.rooms.cluster.kinds import Common, Operating, Subject, common, operating, own_folder, subject
-from tests.rooms.cluster.test_hba_editing import mounts
+from tests.rooms.cluster.mounting import apart_from_the_machine, mounts
 from tests.servers import Workspace
 
 __all__ = ["common", "operating", "subject"]
@@ -51,7 +51,8 @@ class Hosts:
         )
         mark = "mkdir -p /run/systemd/system" if systemd else ":"
         program = [sys.executable, "-m", "tui", "run-action", *words, "--dry-run", "-o", "json"]
-        around = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs t /run && {mark} && exec "$@"', "sh"]
+        mounting = f'mount -t tmpfs t /run && {mark} && exec "$@"'
+        around = [*apart_from_the_machine(), "sh", "-c", mounting, "sh"]
         done = subprocess.run(
             [*around, *program],
             env=os.environ

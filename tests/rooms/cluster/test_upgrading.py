@@ -21,6 +21,7 @@ import pytest
 from backend.lab.cluster import free_port
 from backend.lab.servers import Installation, find_installations
 from tests.rooms.cluster.kinds import common_major
+from tests.rooms.cluster.mounting import apart_from_the_machine
 from tests.servers import Workspace
 
 PGTUI = Path(sys.executable).with_name("pgtui")
@@ -90,7 +91,7 @@ class Apart:
             )
         embedded = self.new.bindir.parent
         words = [
-            *apart_from_the_machine(), "--mount-proc", "--kill-child",
+            *apart_from_the_machine(), "--pid", "--fork", "--mount-proc", "--kill-child",
             "sh", "-c", _FURNISH + given + _MAKE + script, "sh",
             str(self.old), str(self.new.major), str(embedded), str(self.port),
         ]  # fmt: skip
@@ -106,21 +107,11 @@ class Apart:
         return {"runs": runs, **told}
 
 
-def apart_from_the_machine() -> list[str]:
-    """The program that gives another name spaces of its own, whose mounts are seen nowhere else.
-
-    Where nothing is shared there is nothing to change about that, which a changed root would not let it do.
-    """
-    shared = " shared:" in Path("/proc/self/mountinfo").read_text()
-    kept = [] if shared else ["--propagation", "unchanged"]
-    return ["unshare", "--mount", *kept, "--pid", "--fork"]
-
-
 def lacking() -> str:
     """What this machine lacks for an upgrade; empty when it has everything."""
     if os.getuid() != 0:
         return "only root may have name spaces of its own"
-    if subprocess.run([*apart_from_the_machine(), "true"], capture_output=True).returncode:
+    if subprocess.run([*apart_from_the_machine(), "--pid", "--fork", "true"], capture_output=True).returncode:
         return "this system gives nobody name spaces of its own"
     if common_major() is None:
         return "postgresql-common is not on this machine"
