@@ -138,7 +138,11 @@ def _rebuild(relation: Relation, leftovers: list[str], concurrently: bool, patie
         notes.append(
             f"invalid: {', '.join(others)}; DROP INDEX CONCURRENTLY removes what a build left behind"
         )
-    if not concurrently:
+    if concurrently:
+        notes.append(
+            "cancelled, it leaves invalid indexes named …_ccnew; DROP INDEX CONCURRENTLY removes them"
+        )
+    else:
         notes.append(f"nobody can write to the table until {relation.quoted} is done, nor read by the index")
     return _measured(relation, (patience,), command, notes, disrupt=not concurrently)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, LiteralString
 
 from backend.core.declare import Col, Health, Verdict
 from backend.core.facts import Query, Since
+
+# What REINDEX CONCURRENTLY calls the new index until it takes the old one's name, and then the old one.
+_BESIDE = re.compile(r'_cc(new|old)\d*"?$')
 
 Problem = Literal["invalid", "being built", "duplicate", "unused"]
 
@@ -193,6 +197,10 @@ def verdict(row: Index) -> Verdict | None:
     """A warning for what a failed build has left behind."""
     if row.problem != "invalid":
         return None
+    if _BESIDE.search(row.index):
+        return Verdict(
+            Health.WARNING, "left by a rebuild that did not end; DROP INDEX CONCURRENTLY removes it"
+        )
     return Verdict(
         Health.WARNING, "invalid, as a build that failed leaves it; tables.reindex --index makes it good"
     )

@@ -270,6 +270,9 @@ async def test_a_cancelled_rebuild_leaves_an_index_that_is_shown(console: Consol
     assert report.error.kind == "interrupted"
     [row] = await console.rows("tables.indexes")
     assert (row.index, row.problem) == (f"{ODD}.orders_pkey_ccnew", "invalid")
+    said = (await console.judged("tables.indexes")).overall.sentence
+    assert said.endswith("left by a rebuild that did not end; DROP INDEX CONCURRENTLY removes it")
+    assert any("named …_ccnew" in notice for notice in report.notices), "the log of the run says so too"
 
 
 async def test_a_rebuild_tells_whom_it_waits_for(console: Console, orders: Database) -> None:
