@@ -173,12 +173,12 @@ async def demand_programs(s: Session, upgrade: Upgrade) -> None:
 class Known:
     """What is no obstacle and has to be told.
 
-    `packages` are those that pg_upgradecluster would miss although the server uses nothing of them; `slots`
-    is the number of its replication slots, None when it could not be asked.
+    `packages` are those that pg_upgradecluster would miss although the server uses nothing of them; `state`
+    is None when the server could not be asked.
     """
 
     packages: list[str]
-    slots: int | None
+    state: State | None
 
 
 async def demand_jobs(s: Session, upgrade: Upgrade) -> None:
@@ -191,12 +191,12 @@ async def demand_ready(s: Session, upgrade: Upgrade) -> Known:
     """Refuse what would end an upgrade half-way, as far as it can be known before."""
     cluster = upgrade.cluster
     await _demand_disk(s, upgrade)
-    state = await asked(s, State, _STATE) if cluster.own else []
-    if (state and state[0].standby) or cluster.role == "standby":
+    state = next(iter(await asked(s, State, _STATE)), None) if cluster.own else None
+    if (state and state.standby) or cluster.role == "standby":
         raise Refused(f"{cluster.name} is a standby", hint="upgrade its primary, then make the standby anew")
     if state and upgrade.method != "dump":
-        _demand_movable(cluster, state[0])
-    used = await _used(s, state[0].databases) if state else set[str]()
+        _demand_movable(cluster, state)
+    used = await _used(s, state.databases) if state else set[str]()
     await _demand_files(s, upgrade, sorted(used | _preloaded(cluster)))
     await _demand_checksums(s, upgrade)
     packages = await _packages(s, upgrade)
@@ -206,7 +206,7 @@ async def demand_ready(s: Session, upgrade: Upgrade) -> Known:
             " cannot be seen without a connection to it",
             hint="install them, or start it and make it the target's own server",
         )
-    return Known(packages, state[0].slots if state else None)
+    return Known(packages, state)
 
 
 def _demand_movable(cluster: Cluster, state: State) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from backend.cluster.admission import demand_rules
 from backend.cluster.createcluster import usual_data
-from backend.cluster.discovery import discover
+from backend.cluster.discovery import Cluster, Found, discover
 from backend.cluster.life import ON, victims
 from backend.cluster.means import LIVES, Means, agreed, programs, ready
 from backend.cluster.offline import check_step
@@ -69,12 +69,9 @@ async def upgrade(
     chosen = found.pick(cluster)
     by = await common(s, found, chosen)
     major, name = chosen.debian or ("", "")
+    _demand_newer(found, chosen, to)
     if not jobs > 0:
         raise Usage("--jobs wants a number above 0")
-    if to <= int(major):
-        raise Refused(f"{chosen.name} is PostgreSQL {major} already, and {to} is not newer")
-    if f"{to}/{name}" in [c.name for c in found.clusters]:
-        raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
     if by.as_root:  # without that right nothing would start the old server again either
         await s.host.run(script(":"), run_as=by.as_root)
     await demand_rules(s, chosen)
@@ -104,6 +101,15 @@ async def upgrade(
     )
 
 
+def _demand_newer(found: Found, cluster: Cluster, to: int) -> None:
+    """Refuse a version that is none to go to, or where the name is taken."""
+    major, name = cluster.debian or ("", "")
+    if to <= int(major):
+        raise Refused(f"{cluster.name} is PostgreSQL {major} already, and {to} is not newer")
+    if f"{to}/{name}" in [c.name for c in found.clusters]:
+        raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
+
+
 def _back(by: Means) -> Command:
     """The step that starts the old server again when the upgrade has failed."""
     start = by.start(SECONDS)
@@ -115,15 +121,19 @@ def _back(by: Means) -> Command:
 async def _remarks(s: Session, upgrade: Upgrade, known: Known) -> tuple[str, ...]:
     cluster, to, packages = upgrade.cluster, upgrade.to, known.packages
     notes = list(await victims(s, cluster)) if cluster.running else []
-    if not cluster.running:
-        notes.append("it is down, so its extensions and transactions could not be looked at")
+    if known.state is None:
+        notes.append(
+            "it could not be asked, so its extensions, functions and transactions were not looked at"
+        )
     if packages:
         notes.append(
             f"--force-packages: {', '.join(packages)} {'are' if len(packages) > 1 else 'is'} not installed,"
             f" but {to} has every extension and library that {cluster.name} uses"
         )
-    if known.slots:
-        notes.append(f"its {known.slots} replication slots stay behind, but for logical ones from 17 on")
+    if known.state and known.state.slots:
+        notes.append(
+            f"its {known.state.slots} replication slots stay behind, but for logical ones from 17 on"
+        )
     notes.append(f"the old cluster stays as {cluster.name}, stopped, on another port")
     if upgrade.method == "link":
         notes.append(f"once {to} has started, {cluster.name} can never be started again")

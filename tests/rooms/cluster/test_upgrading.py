@@ -282,6 +282,19 @@ def test_jobs_for_a_dump_are_refused_where_the_program_takes_none(apart: Apart) 
     assert told["answers"] == f"{apart.old if refused else apart.new.major} with 1000"
 
 
+def test_what_a_server_that_is_down_uses_cannot_be_looked_at(apart: Apart) -> None:
+    told = apart.run(
+        "pg_ctlcluster $old orders stop; upgrade --dry-run || :\npg_ctlcluster $old orders start; state"
+    )
+    [run] = told["runs"]
+    if wants_packages():
+        assert run["status"] == "refused"
+        assert f"whether {apart.old}/orders uses what they bring cannot be seen" in run["error"]["message"]
+    else:
+        assert run["notices"][-2].startswith("it could not be asked, so its extensions")
+    assert told["answers"] == f"{apart.old} with 1000"
+
+
 def test_after_an_upgrade_that_failed_the_old_server_runs_again(apart: Apart) -> None:
     """pg_upgrade refuses columns of such a type, once the server is down."""
     told = apart.run(
