@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from backend.core.clean import clean
 from backend.core.declare import Health
@@ -61,8 +62,12 @@ class TargetHeader(Bar):
 def _shorter(s: Situation) -> Iterator[Situation]:
     """The situation, with less and less of what can be done without."""
     yield s
-    for less in ({"interval": 0.0}, {"version": ""}, {"trouble": ""}, {"role": ""}, {"database": ""}):
-        s = replace(s, **less)
+    brief = s.trouble.partition(":")[0]
+    less: dict[str, Any] = {"interval": 0.0, "version": "", "trouble": "", "role": "", "database": ""}
+    for name, value in less.items():
+        if name == "trouble":
+            yield replace(s, trouble=brief)
+        s = replace(s, **{name: value})
         yield s
     yield replace(s, target=_end(s.target, SHORT))
 

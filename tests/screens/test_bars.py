@@ -42,6 +42,13 @@ async def test_the_header_tells_what_is_looked_at() -> None:
         assert "▶ 1 run " in text(pilot.app)
 
 
+async def test_a_trouble_that_has_no_room_is_told_in_brief() -> None:
+    header = TargetHeader()
+    async with Stage(header).run_test(size=(60, 3)) as pilot:
+        header.show(Situation("lab", trouble="cannot be reached: connection to server at nowhere failed"), AT)
+        await until(pilot, lambda: "  cannot be reached  " in text(pilot.app))
+
+
 @pytest.mark.parametrize("name", ["[/x]", "\x1b]0;x\x07", "n" * 10_000, "\u202e日本語"])
 async def test_no_name_of_a_target_disturbs_the_header(name: str) -> None:
     header = TargetHeader()
