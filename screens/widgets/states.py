@@ -57,8 +57,8 @@ def banner(snapshot: Snapshot, shown: int, now: datetime) -> Saying | None:
 def _unknown(snapshot: Snapshot) -> str:
     """Why something of what is shown is not known, such as a privilege that is missing."""
     judged = snapshot.judgement
-    told = [f.sentence for f in judged.findings.values() if f.health is Health.UNKNOWN]
-    return told[0] if told else judged.overall.sentence if judged.overall.health is Health.UNKNOWN else ""
+    overall = judged.overall.sentence if judged.overall.health is Health.UNKNOWN else ""
+    return next((f.sentence for f in judged.findings.values() if f.health is Health.UNKNOWN), overall)
 
 
 def whole(age: str) -> str:
