@@ -20,3 +20,9 @@ def mounts() -> bool:
     """Whether this process may mount file systems; containers often may not."""
     probe = subprocess.run([*apart_from_the_machine(), "true"], capture_output=True, check=False)
     return os.getuid() == 0 and probe.returncode == 0
+
+
+def changed_root() -> bool:
+    """Whether our root is a folder of the machine's: processes of other name spaces have other paths then."""
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return "/" not in places

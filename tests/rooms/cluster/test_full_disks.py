@@ -97,11 +97,11 @@ async def test_a_disk_with_too_little_room_is_told_before(
 
 @pytest.mark.parametrize("by", ["postgresql-common", "initdb"])
 async def test_a_disk_that_fills_up_meanwhile_leaves_no_half_of_a_server(
-    common: Common, operating: Operating, small: Callable[[str], Path], by: str
+    workspace: Workspace, common: Common, operating: Operating, small: Callable[[str], Path], by: str
 ) -> None:
-    first = common.make("first")
-    bindir = first.bindir if by == "postgresql-common" else find_installations()[0].bindir
-    major = common.major if by == "postgresql-common" else find_installations()[0].major
+    first, newest = common.make("first"), workspace.within_reach(find_installations()[0])
+    bindir = first.bindir if by == "postgresql-common" else newest.bindir
+    major = common.major if by == "postgresql-common" else newest.major
     if by == "initdb" and bindir.is_relative_to("/usr/lib/postgresql"):
         pytest.skip("postgresql-common makes servers of this version")
     first.bindir = bindir
