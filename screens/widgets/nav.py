@@ -13,6 +13,10 @@ from screens.widgets.bar import Bar, Word
 from screens.widgets.cells import GLYPHS, STYLES, width_of
 from screens.widgets.lines import joined
 
+# Titles are cut to between so many letters; fewer tell no room from another.
+LONGEST_CUT, LEAST_CUT = 8, 3
+WHOLE = 1000
+
 
 @record
 class Tab:
@@ -26,7 +30,7 @@ class Tab:
 class RoomNav(Bar):
     """The rooms by digit, with the class `-column` below each other; a click posts their name.
 
-    In a line that is too short, titles other than the current one give way to their digits.
+    In a line that is too short, titles other than the current one are cut, or give way to their digits.
     """
 
     DEFAULT_CSS = """
@@ -65,28 +69,28 @@ class RoomNav(Bar):
         """One line of rooms, or one room of the column."""
         if not self.is_column:
             return super().render_line(y)
-        words = self._tab(y, short=False) if y < len(self.tabs) else []
+        words = self._tab(y, WHOLE) if y < len(self.tabs) else []
         return joined(
             [(self.styled(""), ""), *((self.styled(w.style), w.text) for w in words)], self.size.width
         )
 
     def _arrange(self) -> None:
         if self.is_column:
-            self.say([word for n in range(len(self.tabs)) for word in self._tab(n, short=False)])
+            self.say([word for n in range(len(self.tabs)) for word in self._tab(n, WHOLE)])
             return
-        words = self._line(short=False)
-        if sum(width_of(w.text) for w in words) > self.size.width:
-            words = self._line(short=True)
-        self.say(words)
+        letters = next((n for n in (WHOLE, *range(LONGEST_CUT, LEAST_CUT - 1, -1)) if self._fits(n)), 0)
+        self.say([Word(" "), *(word for n in range(len(self.tabs)) for word in self._tab(n, letters))])
 
-    def _line(self, *, short: bool) -> list[Word]:
-        return [Word(" "), *(word for n in range(len(self.tabs)) for word in self._tab(n, short=short))]
+    def _fits(self, letters: int) -> bool:
+        """Whether titles of so many letters fit, also once each has a glyph: none is cut anew for one."""
+        titles = (t.title if t.name == self.current else t.title[:letters] for t in self.tabs)
+        return 1 + sum(width_of(clean(title)) + 6 for title in titles) <= self.size.width
 
-    def _tab(self, number: int, *, short: bool) -> list[Word]:
+    def _tab(self, number: int, letters: int) -> list[Word]:
         tab = self.tabs[number]
         here = tab.name == self.current
         digit = str((number + 1) % 10) if number < 10 else " "
-        title = "" if short and not here and digit != " " else clean(tab.title)
+        title = clean(tab.title if here or digit == " " else tab.title[:letters])
         label = f" {digit} {title}".rstrip() + " "
         words = [Word(label, "current" if here else "muted", tab.name)]
         if tab.health is not None and tab.health is not Health.OK:

@@ -68,6 +68,15 @@ async def test_the_navigation_shows_every_room_and_its_worst_health(size: tuple[
         assert ("Activity" in text(pilot.app)) is (size[0] >= 40)
 
 
+async def test_titles_are_cut_before_they_go_and_a_glyph_cuts_none_anew() -> None:
+    nav = RoomNav()
+    async with Stage(nav).run_test(size=(32, 3)) as pilot:
+        nav.show(TABS, "jobmon")
+        await until(pilot, lambda: " 1 Acti ✖  2 Jobs  3 Queu" in " ".join(text(pilot.app).split("\n")))
+        nav.show([replace(tab, health=Health.WARNING) for tab in TABS], "jobmon")
+        await until(pilot, lambda: " 1 Acti ▲  2 Jobs ▲  3 Queu ▲" in text(pilot.app))
+
+
 async def test_a_column_of_rooms() -> None:
     nav = RoomNav(classes="-column")
     async with Stage(nav).run_test(size=(100, 5)) as pilot:
