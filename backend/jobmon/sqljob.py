@@ -128,16 +128,23 @@ SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('sql_log'),
 
 
 def _left_open(place: str, name: str) -> Sql:
-    """Fails what the session has left open: the extension does not notice that a job was cancelled."""
+    """Fails what the run has left open: the extension does not notice that a job was cancelled.
+
+    When pgtui was killed it is undone from another session: the job is the last of its name, its session gone.
+    """
     end = sql.SQL("""\
 SELECT {fail} AS failed
   FROM {log} AS j
-  JOIN pg_catalog.pg_stat_activity AS a
+  LEFT JOIN pg_catalog.pg_stat_activity AS a
     ON a.pid = j.pid
-   AND a.backend_start <= j.start_time
- WHERE j.pid = pg_catalog.pg_backend_pid()
-   AND j.job_name = {name}
-   AND j.end_time IS NULL""")
+   AND (a.backend_start IS NULL OR a.backend_start <= j.start_time)
+ WHERE j.job_name = {name}
+   AND j.end_time IS NULL
+   AND (a.pid = pg_catalog.pg_backend_pid()
+        OR a.pid IS NULL
+           AND j.job_id = (SELECT pg_catalog.max(l.job_id)
+                             FROM {log} AS l
+                            WHERE l.job_name = {name}))""")
     return statement(
         end.format(
             fail=call(place, "fail_job", sql.SQL("j.job_id")),

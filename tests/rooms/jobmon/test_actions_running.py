@@ -204,6 +204,22 @@ async def test_sets_the_servers_own_connection_and_proves_it(
     assert mapping(dba) == [(dba.info.user, str(server.port), None, str(server.socket_dir), None)]
 
 
+async def test_what_a_killed_run_left_open_is_failed_by_its_undo(
+    console: Console, dba: Connection, sessions: Sessions
+) -> None:
+    plan = await console.plan("jobmon.run_sql", job="load", sql="SELECT 1")
+    undo = plan.steps[0].undo
+    assert undo is not None
+    for _ in range(2):
+        lose(sessions, dba, "LOAD")
+    dba.ask(undo.text)
+    assert dba.ask(LOG) == [("LOAD", None), ("LOAD", "CRITICAL")], "an older one is another run's"
+    alive = sessions()
+    alive.value("SELECT jobmon.add_job('LOAD')")
+    dba.ask(undo.text)
+    assert dba.ask(LOG)[-1] == ("LOAD", None), "its session goes on with it"
+
+
 async def test_the_password_stands_nowhere_but_in_the_row(console: Console, dba: Connection) -> None:
     secret = "s3 'cr\\et%s"
     plan = await console.plan("jobmon.set_connection", password=secret)
