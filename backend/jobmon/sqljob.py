@@ -130,7 +130,7 @@ SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('sql_log'),
 def _left_open(place: str, name: str) -> Sql:
     """Fails what the run has left open: the extension does not notice that a job was cancelled.
 
-    When pgtui was killed it is undone from another session: the job is the last of its name, its session gone.
+    After a crash another session undoes it: the job is the last of its name then, and its session has gone.
     """
     end = sql.SQL("""\
 SELECT {fail} AS failed
