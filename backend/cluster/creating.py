@@ -120,7 +120,8 @@ async def create(
         raise Usage(f"{name!r} is no name for a cluster", hint="use letters, digits, _ and .")
     found = await discover(s)
     making = await _making(s, found, version, name, port, data)
-    if making.subject in [c.name for c in found.clusters]:
+    # What has that name by its path alone is called by more of it once there is one of postgresql-common.
+    if making.common and (str(version), name) in [c.debian for c in found.clusters]:
         raise Refused(f"the host has a cluster {making.subject} already")
     await _demand_folder(s, making)
     steps: list[Step] = [making.create(locale, checksums)]

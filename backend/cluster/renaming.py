@@ -35,7 +35,7 @@ async def rename(
     major, name = chosen.debian or ("", "")
     if not NAME.fullmatch(to):
         raise Usage(f"{to!r} is no name for a cluster", hint="use letters, digits, _ and .")
-    if f"{major}/{to}" in [c.name for c in found.clusters]:
+    if (major, to) in [c.debian for c in found.clusters]:
         raise Refused(f"the host has a cluster {major}/{to} already")
     # It would rename a server that runs under the feet of one that it believes to be down.
     if not await agreed(s, chosen):

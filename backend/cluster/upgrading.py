@@ -106,7 +106,7 @@ def _demand_newer(found: Found, cluster: Cluster, to: int) -> None:
     major, name = cluster.debian or ("", "")
     if to <= int(major):
         raise Refused(f"{cluster.name} is PostgreSQL {major} already, and {to} is not newer")
-    if f"{to}/{name}" in [c.name for c in found.clusters]:
+    if (str(to), name) in [c.debian for c in found.clusters]:
         raise Refused(f"the host has a cluster {to}/{name} already", hint="drop or rename that one first")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backend.cluster.discovery import discover
 from backend.core.declare import Danger
 from backend.core.errors import Failed, Missing, Refused, Usage
 from backend.lab.servers import find_installations
@@ -77,6 +79,27 @@ async def test_refuses_what_would_not_make_a_server(common: Common, operating: O
     assert await refused() == f"the folder {data} is not empty"
     assert await refused(data="relative/path") == "--data relative/path is not an absolute path"
     assert [p.name for p in data.iterdir()] == ["somebody's"]
+
+
+async def test_a_name_that_another_has_by_its_path_alone_is_free(
+    workspace: Workspace, common: Common, operating: Operating
+) -> None:
+    [installation] = [i for i in find_installations() if i.major == common.major]
+    cluster = workspace.cluster(installation)
+    home = workspace.new_folder("t") / "new"
+    home.parent.mkdir(mode=0o755)
+    cluster.folder.rename(home)
+    cluster = replace(cluster, folder=home, socket_dir=home / "s")
+    cluster.start()
+    console = operating(common.make("first"))
+    given = {"version": common.major, "name": "new", "data": str(common.folder / "data" / "new")}
+    await console.done("cluster.create", start=False, **given)
+    found = (await discover(console.session)).clusters
+    names = {c.data: c.name for c in found if c.data in (str(cluster.data), given["data"])}
+    assert names[str(given["data"])] == f"{common.major}/new"
+    assert names[str(cluster.data)].endswith(f"{home.parent.name}/new")
+    cluster.end()
+    shutil.rmtree(home.parent)
 
 
 async def _installed(console: object) -> str:
