@@ -73,14 +73,16 @@ class _InFile:
     setting: str | None
 
 
-# A looking session sets some for itself, whose source is then hidden; what others get is not.
+# A looking session sets some for itself, whose source is then hidden; what others get is not, except for the
+# name that it connects with.
 _SETTINGS = Query("""
 SELECT p.name,
-       p.reset_val AS value,
+       CASE WHEN p.name = 'application_name' THEN '' ELSE p.reset_val END AS value,
        p.unit,
        p.context,
        p.vartype,
        CASE
+           WHEN p.name = 'application_name' THEN 'default'
            WHEN p.source <> 'session' THEN p.source
            WHEN p.reset_val IS NOT DISTINCT FROM p.boot_val THEN 'default'
            ELSE 'configured'

@@ -34,6 +34,7 @@ from backend.core.plan import (
     Wait,
 )
 from backend.core.rendering import executable, inlined, secrets_of
+from backend.core.show import counted
 from backend.core.surroundings import Progress as Progress
 from backend.core.surroundings import Surroundings, stop_if_cancelled
 
@@ -241,8 +242,8 @@ async def _repeat(step: Repeat, around: Surroundings) -> Answer:
 
 
 def _so_far(step: Repeat, done: int) -> str:
-    left = "" if step.total is None else f", {max(step.total - done, 0)} are left"
-    return f"after {done} {step.unit}{left}"
+    moved, left = counted(done, step.unit.removesuffix("s")), max((step.total or 0) - done, 0)
+    return f"after {moved}" + ("" if step.total is None else f", {left} {'is' if left == 1 else 'are'} left")
 
 
 async def _at_once(

@@ -192,7 +192,7 @@ async def test_each_round_of_a_repeat_stands_or_falls_as_a_whole(
     fails = sql.SQL("SELECT 1 / (count(*) - 1) FROM public.log WHERE what ~ '^[0-9]'")
     failed = Repeat(sql.SQL(one), before=(fails, *step.before), until="none is left", total=2)
     report = await prepare(failed).execute()
-    assert str(report.error) == "the server says: division by zero, after 1 rows, 1 are left"
+    assert str(report.error) == "the server says: division by zero, after 1 row, 1 is left"
     assert said(database) == ["2", "round"]
 
 

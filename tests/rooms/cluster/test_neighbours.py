@@ -41,6 +41,8 @@ async def test_another_running_server_is_asked_by_its_own_psql(
     rows = {r.name: r for r in await looking(server, "settings", **given)}
     assert (rows["work_mem"].value, rows["work_mem"].cluster) == ("7MB", str(other.data))
     assert (rows["max_connections"].value, rows["max_connections"].pending) == ("100", "123")
+    # What pgtui sets for its own looking is no setting of the server's.
+    assert [rows[n].value for n in ("statement_timeout", "application_name")] == ["0", ""]
     assert values(await looking(server, "settings"))["work_mem"] == "4MB"
     rules = await looking(server, "hba", **given)
     assert [r.error for r in rules if r.error] == ['invalid connection type "hots"']

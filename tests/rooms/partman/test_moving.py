@@ -45,7 +45,7 @@ async def test_cancelled_between_batches_it_keeps_what_was_moved_and_goes_on_lat
     report = await moving
     assert isinstance(report.error, Interrupted)
     assert report.error.message == (
-        "cancelled in step 2 of 4, after 1 rows, 4 are left; 1 of 4 steps had been done"
+        "cancelled in step 2 of 4, after 1 row, 4 are left; 1 of 4 steps had been done"
     )
     assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(4,)]
     assert (await console.done("partman.move_data", parent="public.events"))["rows"] == 4
@@ -189,7 +189,7 @@ async def test_a_detached_table_of_the_name_gets_no_rows(console: Console, partm
     report = await console.run("partman.move_data", parent="public.events")
     assert isinstance(report.error, Failed)
     assert "pg_partman makes no partition from" in report.error.message
-    assert report.error.message.endswith("after 0 rows, 1 are left")
+    assert report.error.message.endswith("after 0 rows, 1 is left")
     assert report.error.hint == "a table that was detached may have its name; rename it, or attach it again"
     assert partman.execute("SELECT count(*) FROM ONLY events_default") == [(1,)]
 
