@@ -30,8 +30,8 @@ _ASK = """\
 PGAPPNAME=pgtui PGCLIENTENCODING=UTF8 PGCONNECT_TIMEOUT=5
 export PGAPPNAME PGCLIENTENCODING PGCONNECT_TIMEOUT
 exec "$1/psql" -XwAtq -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d postgres \
-    -c 'SET default_transaction_read_only = on' -c 'SET statement_timeout = 5000' -c 'SET lock_timeout = 1000' \
-    -c "$5"
+    -c 'SET default_transaction_read_only = on' -c 'SET statement_timeout = 5000' \
+    -c 'SET lock_timeout = 1000' -c "$5"
 """
 _NO_CONNECTION = 2  # psql's exit status
 
