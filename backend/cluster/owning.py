@@ -28,6 +28,8 @@ _USUAL_SOCKETS = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S10
 
 # A server says when it was ready to begin, the system when its process began: loading libraries lies between.
 BETWEEN = 120.0
+# Where nothing but the time tells, another server that began about then must not be taken for it.
+ALONE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def is_it(cluster: Cluster, told: Self) -> bool:
     between = (told.started - cluster.since).total_seconds()
     known = cluster.system_identifier and told.system_identifier
     return (
-        -2 <= between <= BETWEEN
+        -2 <= between <= (BETWEEN if known or cluster.port else ALONE)
         and cluster.port in (None, told.port)
         and (not known or cluster.system_identifier == told.system_identifier)
     )

@@ -177,22 +177,20 @@ async def test_the_targets_own_server_tells_by_itself(own_cluster: OwnClusters, 
     assert (row.waiting, row.wrong_lines) == ("shared_buffers", 2)
 
 
-@pytest.mark.parametrize(
-    ("action", "given"),
-    [
-        ("set", {"name": "work_mem", "value": "8MB"}),
-        ("reset", {"name": "work_mem"}),
-        ("add_hba_rule", {"type": "local", "database": "all", "user": "all", "method": "peer"}),
-        ("remove_hba_rule", {"line": 1}),
-        ("edit_hba", {"text": "local all all trust"}),
-    ],
-)
 async def test_the_configuration_of_another_server_is_changed_over_a_connection_to_it(
-    server: Server, own_cluster: OwnClusters, consoles: Consoles, action: str, given: dict[str, Any]
+    server: Server, own_cluster: OwnClusters, consoles: Consoles
 ) -> None:
     other = own_cluster()
     console = await consoles(server.dsn(), cluster={"data": str(server.data)})
-    with pytest.raises(Refused) as caught:
-        await console.plan(f"cluster.{action}", cluster=str(other.data), **given)
-    assert "is not the server of" in caught.value.message
-    assert f"port={other.port}" in (caught.value.hint or "")
+    actions: dict[str, dict[str, Any]] = {
+        "set": {"name": "work_mem", "value": "8MB"},
+        "reset": {"name": "work_mem"},
+        "add_hba_rule": {"type": "local", "database": "all", "user": "all", "method": "peer"},
+        "remove_hba_rule": {"line": 1},
+        "edit_hba": {"text": "local all all trust"},
+    }
+    for action, given in actions.items():
+        with pytest.raises(Refused) as caught:
+            await console.plan(f"cluster.{action}", cluster=str(other.data), **given)
+        assert "is not the server of" in caught.value.message
+        assert f"port={other.port}" in (caught.value.hint or "")
