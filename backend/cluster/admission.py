@@ -30,7 +30,7 @@ async def _unreadable(s: Session, cluster: Cluster) -> str | None:
     if path is None or not path.startswith("/"):
         return None
     try:
-        found = await rules_in_file(s, cluster)
+        found = await rules_in_file(s, cluster, cluster.owner)
     except Failed as e:
         return e.message
     wrong = next((f"{path} line {rule.line}: {rule.error}" for rule in found if rule.error), None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backend.cluster.discovery import Cluster
+from backend.cluster.discovery import Cluster, Found
 from backend.core.errors import PgtuiError
 from backend.core.host import script
 from backend.core.remembered import Remembered
@@ -91,23 +91,26 @@ class Backups:
 _told = Remembered[Backups](AGAIN_AFTER)
 
 
-async def backups(s: Session, clusters: Sequence[Cluster]) -> Backups:
+async def backups(s: Session, found: Found) -> Backups:
     """What pgBackRest tells, at most a minute old; nothing where it is not, or does not answer."""
-    return await _told.get(s, lambda: _asked(s, clusters))
+    return await _told.get(s, lambda: _asked(s, found))
 
 
-async def _asked(s: Session, clusters: Sequence[Cluster]) -> Backups:
-    # Its files belong to the account of the servers, which newer versions insist on.
-    own = [c.owner for c in clusters if c.own and c.owner]
-    accounts = [*own, s.target.run_as, *(c.owner for c in clusters if c.owner), None]
+async def _asked(s: Session, found: Found) -> Backups:
     words = script(_LOOK, s.target.backup.get("config", ""))
-    for account in dict.fromkeys(accounts):
-        try:
-            done = await s.host.run(words, timeout=PATIENCE, run_as=account)
-        except PgtuiError:
-            continue
-        return read(done.text, s.target.backup.get("stanza"))
-    return Backups()
+    try:
+        done = await s.host.run(words, timeout=PATIENCE, run_as=_account(s, found))
+    except PgtuiError:
+        return Backups()
+    return read(done.text, s.target.backup.get("stanza"))
+
+
+def _account(s: Session, found: Found) -> str | None:
+    """Who asks: pgBackRest's files belong to the servers' account, and newer versions refuse root."""
+    if s.target.run_as or found.user != "root":
+        return s.target.run_as
+    own = found.own.owner if found.own else None
+    return own or next((c.owner for c in found.clusters if c.owner), None)
 
 
 def read(text: str, named: str | None = None) -> Backups:

@@ -106,7 +106,7 @@ async def cluster_rows(s: Session, sizes: bool) -> list[ClusterRow]:
     own = found.own
     archivers = await asked(s, Archiver, ARCHIVER) if own and own.running else []
     bytes_of = await (_sizes(s, found) if sizes else _own_size(s, found))
-    told, kept = await asyncio.gather(configured(s, found), backups(s, found.clusters))
+    told, kept = await asyncio.gather(configured(s, found), backups(s, found))
     rows = []
     for cluster in found.clusters:
         archiver = archivers[0] if archivers and cluster.own else configured_archiver(cluster)

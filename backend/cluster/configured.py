@@ -65,10 +65,13 @@ async def _asked(s: Session) -> Configured | None:
 
 
 async def _wrong_in_file(s: Session, c: Cluster) -> int | None:
-    """How many lines of pg_hba.conf are surely wrong."""
+    """How many lines of pg_hba.conf are surely wrong.
+
+    Read as discovery reads: an account that nobody named is not tried again and again, which sudo would log.
+    """
     if c.gone:
         return None
     try:
-        return sum(rule.error is not None for rule in await rules_in_file(s, c))
+        return sum(rule.error is not None for rule in await rules_in_file(s, c, s.target.run_as))
     except PgtuiError:
         return None

@@ -125,17 +125,19 @@ async def rules_of(server: Asked) -> list[Rule]:
 
 async def hba_rules(s: Session, server: Asked | Cluster) -> list[HbaRow]:
     """The rules and the lines that are wrong, in the order in which the server tries them."""
-    return _rows(await (rules_in_file(s, server) if isinstance(server, Cluster) else rules_of(server)))
+    return _rows(
+        await (rules_in_file(s, server, server.owner) if isinstance(server, Cluster) else rules_of(server))
+    )
 
 
-async def rules_in_file(s: Session, c: Cluster) -> list[Rule]:
-    """The rules in the file of a server that is down, without what it includes."""
+async def rules_in_file(s: Session, c: Cluster, run_as: str | None) -> list[Rule]:
+    """The rules in the file of a server, read by that account, without what it includes."""
     path = c.hba_file
     if path is None or not path.startswith("/"):
         raise Missing(
             f"where the pg_hba.conf of {c.name} lies is not known", hint="its files tell, once read"
         )
-    text = (await s.host.read(path, run_as=c.owner)).decode("utf-8", "surrogateescape")
+    text = (await s.host.read(path, run_as=run_as)).decode("utf-8", "surrogateescape")
     return [_unread(r) if isinstance(r, Unread) else r for r in rules({path: text}, path)]
 
 

@@ -147,7 +147,7 @@ async def storage_rows(s: Session, cluster: str | None) -> list[StorageRow]:
     if picked is None and not sizes:
         picked = (await discover(s)).pick(cluster)
     places = _places(picked, sizes, tablespaces)
-    if picked and found and (kept := await backups(s, found.clusters)).of(picked):
+    if picked and found and (kept := await backups(s, found)).of(picked):
         places |= {r.place: r.path for r in kept.repositories}
         sizes = {**sizes, **{r.place: r.bytes for r in kept.repositories}}
     systems = await file_systems(s, [p for p in places.values() if p]) if picked else {}
