@@ -23,11 +23,12 @@ from backend.core.session import Session
 
 T = TypeVar("T")
 
-# Seconds for a program that connects and asks one question; the server ends the question earlier.
+# Seconds for a program that connects and asks one question; the server ends the question earlier. Two roles
+# that a frozen server keeps waiting are told of before a view's own time is over.
 PATIENCE = 8.0
 
 _ASK = """\
-PGAPPNAME=pgtui PGCLIENTENCODING=UTF8 PGCONNECT_TIMEOUT=5
+PGAPPNAME=pgtui PGCLIENTENCODING=UTF8 PGCONNECT_TIMEOUT=3
 export PGAPPNAME PGCLIENTENCODING PGCONNECT_TIMEOUT
 exec "$1/psql" -XwAtq -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d postgres \
     -c 'SET default_transaction_read_only = on' -c 'SET statement_timeout = 5000' \
@@ -92,7 +93,7 @@ class Neighbour:
             refused.append(done.complaint)
         known.pop(c.data, None)
         raise Unreachable(
-            f"{c.name} does not let {c.owner} ask: {refused[0]}",
+            f"{c.name} does not answer {c.owner}: {refused[0]}",
             hint=f"connect to it: pgtui -t 'host={where[1]} port={where[2]} dbname=postgres user=…'",
         )
 

@@ -62,9 +62,21 @@ async def test_a_server_that_does_not_let_its_account_ask_says_so(
     until(lambda: "reject" in refused(other))
     with pytest.raises(Unreachable) as caught:
         await looking(server, "settings", cluster=str(other.data))
-    assert "does not let postgres ask" in caught.value.message
+    assert "does not answer postgres" in caught.value.message
     assert "pg_hba.conf rejects connection" in caught.value.message
     assert f"port={other.port}" in (caught.value.hint or "")
+
+
+async def test_a_server_that_is_frozen_is_named(
+    server: Server, own_cluster: OwnClusters, looking: Looking
+) -> None:
+    other = own_cluster()
+    other.freeze()
+    try:
+        with pytest.raises(Unreachable, match=r"does not answer postgres: .*timeout expired"):
+            await looking(server, "settings", cluster=str(other.data))
+    finally:
+        other.thaw()
 
 
 def refused(server: Server) -> str:
